@@ -1,0 +1,60 @@
+# The commands of the book. What depends on what is in the Snakefile; here are only the environment
+# and the names. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
+
+.PHONY: help book html test run refresh sweep stale bench clean
+
+help:
+	@echo "make book     run every chapter at its defaults and render the book"
+	@echo "make html     render the book from the committed outputs, running nothing"
+	@echo "make test     unit tests, committed outputs against fresh ones, checks of the book"
+	@echo "make run      one chapter, other parameters: make run CHAPTER=double_cba ARGS=\"-p sigma 0.2\""
+	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
+	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
+	@echo "make stale    list the records made by older code"
+	@echo "make bench    the speed table"
+	@echo "make clean    remove everything that was built, records and .venv excepted"
+
+$(STAMP): requirements.txt constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install -q -e . --no-deps --no-build-isolation
+	mkdir -p .venv/etc/ipython
+	echo 'c.IPKernelApp.log_level = "ERROR"' > .venv/etc/ipython/ipython_kernel_config.py
+	touch $@
+
+book: $(STAMP)
+	@$(SNAKEMAKE) book
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+html: $(STAMP)
+	@$(SNAKEMAKE) html
+	@echo "The book as committed: $(CURDIR)/_build/committed/index.html"
+
+test: $(STAMP)
+	@$(SNAKEMAKE) test
+
+run: $(STAMP)
+	@$(BIN)/python tools/run.py $(CHAPTER) $(ARGS)
+
+refresh: $(STAMP)
+	@$(SNAKEMAKE) refresh
+
+sweep: $(STAMP)
+	@stale="$(if $(STALE),$$($(BIN)/python -m cimlib.records stale))"; \
+	$(SNAKEMAKE) sweep --quiet host reason rules $${stale:+--forcerun $$stale}
+
+stale: $(STAMP)
+	@$(BIN)/python -m cimlib.records stale
+
+bench: $(STAMP)
+	@$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
+
+clean:
+	rm -rf _build .snakemake .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info

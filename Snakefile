@@ -1,0 +1,170 @@
+"""The map of the companion: sweep point -> record, chapter -> executed notebook, notebooks -> book.
+
+`make help` lists the usual targets; `snakemake --cores 2 sweep` works as well, and
+`snakemake --executor slurm --jobs 50 sweep` runs the same sweep on a cluster. The options that
+make an interrupted run safe to repeat are in profiles/default/config.yaml.
+"""
+
+import os
+import runpy
+import sys
+from functools import cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same arithmetic on any number of cores
+notebook_sources = runpy.run_path("cimlib/sources.py")["notebook_sources"]
+
+ALL_CORES = workflow.cores or 1
+CHAPTERS = sorted(path.stem for path in Path("chapters").glob("*.ipynb"))
+LIBRARY = sorted(Path("cimlib").rglob("*.py"))
+SETTINGS = ["requirements.txt", "constraints.txt", "pyproject.toml"]
+PROSE = ["_config.yml", "_toc.yml", "intro.md", "references.bib"]
+PROSE += sorted(path for folder in ("_extra", "pages") for path in Path(folder).rglob("*.*"))
+
+
+def files(*patterns):
+    return sorted(path for pattern in patterns for path in Path().glob(pattern))
+
+
+@cache
+def reached(chapter):
+    """The chapter, the library files its imports reach, and the records and claims it draws."""
+    notebook = Path("chapters", f"{chapter}.ipynb")
+    library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
+    experiments = [path.stem for path in library if path.parent.name == "experiments"]
+    drawn = files(*(f"data/results/{experiment}/*.json" for experiment in experiments))
+    claims = files("data/claims/*.yml") if Path("cimlib/claims.py") in library else []
+    return [notebook, *library, *drawn, *claims, *SETTINGS]
+
+
+@cache
+def points():
+    """Every point of every sweep, by (sweep, key)."""
+    from cimlib import records
+
+    sweeps = files("data/sweeps/*.yml")
+    return {(path.stem, point.key): point for path in sweeps for point in records.points(path)}
+
+
+def point(wildcards):
+    return points()[wildcards.sweep, wildcards.key]
+
+
+@cache
+def all_records():
+    """The record of every point; says once what the missing ones will take."""
+    paths = {Path("data/results", sweep, f"{key}.json"): p for (sweep, key), p in points().items()}
+    again = {str(target) for target in workflow.dag_settings.forcerun}
+    due = [p for path, p in paths.items() if str(path) in again or not path.exists()]
+    hours = sum(p.minutes * min(p.threads, ALL_CORES) for p in due) / 60 / ALL_CORES
+    told = f"{len(due)} of {len(paths)} records to run, about {hours:.1f} h on {ALL_CORES} cores"
+    print(told if due else f"all {len(paths)} records are there", file=sys.stderr)
+    return list(paths)
+
+
+wildcard_constraints:
+    chapter=r"\w+",
+    sweep=r"\w+",
+    key=r"\w+",
+
+
+localrules: book, html, test, sweep, refresh
+
+
+rule book:
+    input: "_build/html/index.html"
+
+
+rule html:
+    input: "_build/committed/index.html"
+
+
+rule test:
+    input: expand("_build/checked/{check}", check=["lint", "unit", "book", *CHAPTERS])
+
+
+rule sweep:
+    input: lambda wildcards: all_records()
+
+
+rule record:
+    # No input: the key in the name says what was run, so a record that exists is never run again.
+    output: update("data/results/{sweep}/{key}.json")
+    threads: lambda wildcards: point(wildcards).threads
+    resources: runtime=lambda wildcards: 10 + 2 * round(point(wildcards).minutes)
+    shell:
+        "OMP_NUM_THREADS={threads} python -m cimlib.records run"
+        " data/sweeps/{wildcards.sweep}.yml {wildcards.key}"
+
+
+rule chapter:
+    input: lambda wildcards: reached(wildcards.chapter)
+    output: "_build/executed/{chapter}.ipynb"
+    params: running="_build/executing/{chapter}.ipynb"
+    threads: ALL_CORES # one at a time: each shows a progress bar
+    message: "running {input[0]}"
+    shell:
+        "mkdir -p _build/executing &&"
+        " papermill --cwd chapters -k python3 {input[0]} {params.running} &&"
+        " mv {params.running} {output}"
+
+
+rule render:
+    input:
+        PROSE, LIBRARY, SETTINGS,
+        notebooks=lambda wildcards: expand(
+            {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}[
+                wildcards.which
+            ],
+            chapter=CHAPTERS,
+        ),
+    output: "_build/{which,html|committed}/index.html"
+    params: stage="_build/stage-{which}"
+    message: "rendering _build/{wildcards.which}"
+    shell:
+        "rm -rf {params.stage} && mkdir -p {params.stage}/chapters &&"
+        " cp -r _config.yml _toc.yml intro.md references.bib _extra pages {params.stage} &&"
+        " cp {input.notebooks} {params.stage}/chapters &&"
+        " jupyter-book build -q -W --keep-going {params.stage} > /dev/null &&"
+        " rm -rf _build/{wildcards.which} &&"
+        " mv {params.stage}/_build/html _build/{wildcards.which}"
+
+
+rule refresh:
+    input: expand("_build/executed/{chapter}.ipynb", chapter=CHAPTERS)
+    shell: "python tools/refresh.py {input}"
+
+
+rule lint:
+    input: LIBRARY, SETTINGS, files("tests/**/*.py", "tools/*.py", "chapters/*.ipynb")
+    output: touch("_build/checked/lint")
+    message: "style, types and import order"
+    shell: "ruff check && mypy && lint-imports --no-cache"
+
+
+rule unit:
+    input: LIBRARY, SETTINGS, files("tests/**/*.py", "data/*.*", "data/*/*.yml", "data/*/*/*.json")
+    output: touch("_build/checked/unit")
+    message: "tests of the library"
+    threads: ALL_CORES
+    shell:
+        "pytest -n {threads} --cov=cimlib --cov-report=term --cov-fail-under=90"
+        " --ignore=tests/test_book.py --ignore=tests/test_html.py --ignore=tests/test_run.py"
+
+
+rule nbval:
+    input: lambda wildcards: reached(wildcards.chapter)
+    output: touch("_build/checked/{chapter}")
+    message: "{input[0]}: stored outputs against fresh ones"
+    threads: ALL_CORES
+    shell: "pytest --nbval --nbval-current-env --nbval-cell-timeout=300 {input[0]}"
+
+
+rule bookcheck:
+    input:
+        "_build/committed/index.html",
+        files("tests/test_*.py", "tests/conftest.py", "tools/*.py", "chapters/*.ipynb", "*.md"),
+    output: touch("_build/checked/book")
+    message: "checks of the book"
+    threads: ALL_CORES
+    shell: "pytest tests/test_book.py tests/test_html.py tests/test_run.py"

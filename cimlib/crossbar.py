@@ -1,0 +1,280 @@
+"""The seam: the same network, computed in crossbar arrays.
+
+Three verbs: :func:`program` puts a network's layers on hardware, :func:`fabricate` holds one chip,
+:func:`fresh` draws new errors at every forward pass (noise-aware training). Each layer does
+
+    T = array.target(W)                   conductances asked for, µS
+    G = device(T, z)                      conductances obtained, µS
+    W' = W + array.decode(G - T)          a difference: no effect means no change, bit for bit
+    y = circuit(op, G, W', bias, z)       the layer's own linear map, read by a circuit
+    y = digital(x, y)                     absent by default
+
+**A chip is a seed**: the standard draws ``z`` of a layer come from a generator seeded by the chip,
+the layer's name and the slot, and by nothing else. They do not depend on a spread, a time or a
+method. Taught in the chapter *A chip is a seed*.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cimlib.arrays import Conductances
+from cimlib.devices import Draw, require
+from cimlib.hardware import Hardware
+
+Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
+
+
+def _generator(*parts: object) -> torch.Generator:
+    """A CPU generator seeded by the parts, the same on every machine."""
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def _sample(draw: Draw, generator: torch.Generator, like: Tensor) -> Tensor:
+    kind, shape = draw
+    sampler = {"normal": torch.randn, "uniform": torch.rand}[kind]
+    return sampler(shape, generator=generator).to(device=like.device, dtype=like.dtype)
+
+
+class Crossbar(nn.Module):
+    """A ``Linear`` or ``Conv2d`` computed in a crossbar array; made by :func:`program`.
+
+    Its parameters carry the names of the layer it replaces: ``weight`` (out, in, ...) and ``bias``,
+    which is digital. Trained in the array it has ``conductance`` (slices, sides, out, in, ...), µS,
+    in place of ``weight``. The draws of a held chip are buffers outside the ``state_dict``.
+    A forward pass that needs draws raises ``RuntimeError`` before :func:`fabricate` or :func:`fresh`.
+    """
+
+    _template: nn.Linear | nn.Conv2d
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, name: str, hardware: Hardware, train: str) -> None:
+        super().__init__()
+        self.name = name
+        self.hardware = hardware
+        self.chip: int | None = None
+        self.generator: torch.Generator | None = None
+        self.digital: Callable[[Tensor, Tensor], Tensor] | None = None
+        self.reading: Reading | None = None
+        if train == "weight":
+            self.weight = layer.weight
+        else:
+            self.conductance = nn.Parameter(hardware.array.target(layer.weight.detach()).cells)
+        self.bias = layer.bias
+        # the layer without its parameters keeps stride, padding and groups, and adds no keys
+        template = copy.copy(layer)
+        template._parameters = dict.fromkeys(layer._parameters)
+        object.__setattr__(self, "_template", template)
+
+    def extra_repr(self) -> str:
+        state = "fresh" if self.generator is not None else f"chip={self.chip}"
+        return f"{self._template.extra_repr()}, {self.hardware}, {state}"
+
+    @property
+    def in_array(self) -> bool:
+        """Whether the conductances, not the weights, are the parameters."""
+        return "conductance" in self._parameters
+
+    def slots(self) -> dict[str, Draw]:
+        """Every draw this layer needs on its hardware, as ``{"part/slot": draw}``."""
+        array, cell = self.hardware.array, self.hardware.cell
+        shape = tuple(self.conductance.shape[2:] if self.in_array else self.weight.shape)
+        parts = {
+            "cells": cell.draws(array.draw_shape(shape)),
+            "circuit": self.hardware.circuit.draws(shape),
+        }
+        if array.reference_is_cells:
+            parts["reference"] = cell.draws(shape[1:])
+        return {f"{part}/{slot}": draw for part, draws in parts.items() for slot, draw in draws.items()}
+
+    def hold(self, chip: int | None) -> None:
+        """Hold the draws of ``chip``; ``None`` forgets them."""
+        self.chip, self.generator = chip, None
+        for name in [name for name in self._buffers if "/" in name]:
+            delattr(self, name)
+        if chip is not None:
+            self.draws()
+
+    def draws(self) -> dict[str, Tensor]:
+        """The standard draws of this forward pass, by ``part/slot``."""
+        like = next(iter(self.parameters()))
+        slots = self.slots()
+        if self.generator is not None:
+            return {name: _sample(draw, self.generator, like) for name, draw in slots.items()}
+        for name, draw in slots.items():
+            held = self._buffers.get(name)
+            if held is None or held.shape != draw[1]:
+                if self.chip is None:
+                    raise RuntimeError(
+                        f"layer {self.name!r} has no chip: call fabricate(model, chip) or fresh(model)"
+                    )
+                z = _sample(draw, _generator(self.chip, self.name, name), like)
+                self.register_buffer(name, z, persistent=False)
+        return {name: self.get_buffer(name) for name in slots}
+
+    def read(self) -> Reading:
+        """Weights that the array amounts to, its conductances in µS, and the circuit's draws."""
+        array, cell = self.hardware.array, self.hardware.cell
+        z: dict[str, dict[str, Tensor]] = {"cells": {}, "circuit": {}, "reference": {}}
+        for name, value in self.draws().items():
+            part, slot = name.split("/")
+            z[part][slot] = value
+        if self.in_array:
+            target = array.target(torch.zeros_like(self.conductance[0, 0]))
+            target = Conductances(self.conductance, target.reference, target.scale)
+        else:
+            target = array.target(self.weight)
+        reference = target.reference
+        if reference is not None and array.reference_is_cells:
+            reference = cell(reference, z["reference"], array.g_min, array.g_max)
+        cells = cell(target.cells, z["cells"], array.g_min, array.g_max)
+        g = Conductances(cells, reference, target.scale, target.connected)
+        if self.in_array:
+            return array.decode(g), g, z["circuit"]
+        return array.represent(self.weight) + array.decode(g - target), g, z["circuit"]
+
+    def _op(self, own: Tensor, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
+        x = own if x is None else x
+        if isinstance(self._template, nn.Conv2d):
+            y: Tensor = self._template._conv_forward(x, weight, bias)
+            return y
+        return F.linear(x, weight, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, g, z = self.reading or self.read()
+        y: Tensor = self.hardware.circuit(partial(self._op, x), g, weight, self.bias, z)
+        return y if self.digital is None else self.digital(x, y)
+
+
+def crossbars(model: nn.Module) -> list[Crossbar]:
+    """The layers of ``model`` that are on hardware. Raises ``ValueError`` if there is none."""
+    found = [module for module in model.modules() if isinstance(module, Crossbar)]
+    require(
+        bool(found),
+        "model",
+        type(model).__name__,
+        "a network on hardware: program(model, hardware)",
+    )
+    return found
+
+
+def program(
+    model: nn.Module,
+    hardware: Hardware,
+    *,
+    layers: Collection[str] | None = None,
+    train: Literal["weight", "conductance"] = "weight",
+) -> nn.Module:
+    """A deep copy of ``model`` with its ``Linear`` and ``Conv2d`` layers on ``hardware``.
+
+    Args:
+        model: a digital network; it is not changed.
+        hardware: the chip design of every layer.
+        layers: names of the layers to put on hardware, as in ``model.named_modules()``; default all.
+        train: ``"weight"``: same ``state_dict`` keys as ``model``; ``"conductance"``: training in
+            the array, each layer's ``weight`` becomes ``conductance`` (slices, sides, out, in, ...) in
+            µS, which needs an array with a fixed ``w_max``.
+
+    Raises ``ValueError`` for unknown layers, a model already on hardware or one without layers to
+    put there; ``TypeError`` for a subclass of ``Linear``/``Conv2d``, which might go round the array.
+    """
+    require(train in ("weight", "conductance"), "train", train, "'weight', 'conductance'")
+    fixed = train == "weight" or (hardware.array.w_max is not None and hardware.array.slices == 1)
+    require(
+        fixed,
+        "hardware.array",
+        hardware.array,
+        "an unsliced array with w_max set, for train='conductance'",
+    )
+    on_hardware = any(isinstance(module, Crossbar) for module in model.modules())
+    require(
+        not on_hardware,
+        "model",
+        type(model).__name__,
+        "a digital network; this one is already on hardware",
+    )
+    model = copy.deepcopy(model)
+    named = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    wanted = set(named) if layers is None else set(layers)
+    require(bool(wanted) and wanted <= set(named), "layers", sorted(wanted), f"some of {sorted(named)}")
+    replaced: dict[nn.Module, Crossbar] = {}
+    for name in sorted(wanted):
+        if type(named[name]) not in (nn.Linear, nn.Conv2d):
+            raise TypeError(f"layer {name!r} is a {type(named[name]).__name__}, not a plain Linear or Conv2d")
+        replaced[named[name]] = Crossbar(named[name], name, hardware, train)
+    if model in replaced:
+        return replaced[model].train(model.training)
+    for parent in list(model.modules()):
+        for child_name, child in list(parent._modules.items()):
+            if child in replaced:
+                setattr(parent, child_name, replaced[child].train(child.training))
+    return model
+
+
+def fabricate(model: nn.Module, chip: int | None = 0) -> nn.Module:
+    """Hold one chip in every layer of ``model`` (in place; returned for chaining).
+
+    Args:
+        chip: the seed that *is* the chip, ≥ 0; ``None`` holds no chip.
+
+    Raises ``ValueError`` for a negative or non-integer chip or a model that is not on hardware.
+    """
+    valid = chip is None or (isinstance(chip, int) and not isinstance(chip, bool) and chip >= 0)
+    require(valid, "chip", chip, "an integer ≥ 0, or None")
+    for layer in crossbars(model):
+        layer.hold(chip)
+    return model
+
+
+def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Draw new errors at every forward pass, from generators of ``model``'s own (in place).
+
+    Raises ``ValueError`` for a negative or non-integer seed or a model that is not on hardware.
+    """
+    valid = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
+    require(valid, "seed", seed, "an integer ≥ 0")
+    for layer in crossbars(model):
+        layer.hold(None)
+        layer.generator = _generator("fresh", seed, layer.name)
+    return model
+
+
+@contextmanager
+def using(model: nn.Module, hardware: Hardware) -> Iterator[nn.Module]:
+    """Within the context every layer is on ``hardware``: same parameters, same chip."""
+    layers = crossbars(model)
+    before = [layer.hardware for layer in layers]
+    try:
+        for layer in layers:
+            layer.hardware = hardware
+        yield model
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.hardware = own
+
+
+@contextmanager
+def reading_once(model: nn.Module) -> Iterator[nn.Module]:
+    """Within the context each layer's array is read once, not at every forward pass (no gradient).
+
+    For evaluating many batches on a held chip; parameters must not change meanwhile.
+    """
+    layers = crossbars(model)
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                layer.reading = layer.read()
+            yield model
+    finally:
+        for layer in layers:
+            layer.reading = None

@@ -1,0 +1,186 @@
+"""What a memory cell does to the conductance it was asked to hold.
+
+An *effect* is one such thing (programming spread, a stuck cell); a :class:`Device` is several of them
+in one declared order. Every effect is a pure function of the conductance and of standard draws
+``z``: the draws belong to the chip, so the same chip can be taken to another spread. Taught in the
+chapter *A chip is a seed*.
+
+Convention of every spread here: **one standard draw per cell**. A weight held by a pair of cells
+therefore sees two of them, and its own spread is √2 larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ``ValueError`` naming the argument, its value and the allowed range."""
+    if not condition:
+        raise ValueError(f"{name} = {value!r} is not allowed; allowed: {allowed}")
+
+
+def straight_through(value: Tensor, through: Tensor) -> Tensor:
+    """``value`` exactly, with the gradient of ``through`` (same shape)."""
+    if not torch.is_grad_enabled():
+        return value
+    return value.detach() + (through - through.detach())
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One thing a cell does to a conductance; the base class does nothing."""
+
+    def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
+        """Standard draws needed for cells of ``shape``: ``{slot: (distribution, shape)}``."""
+        return {}
+
+    def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
+        """Conductance obtained, µS.
+
+        Args:
+            g: conductance asked for, µS, any shape.
+            z: the draws named by :meth:`draws`, broadcastable to ``g``.
+            g_min, g_max: range of the cell, µS.
+        """
+        return g
+
+
+@dataclass(frozen=True)
+class Gaussian(Effect):
+    r"""Programming error that does not depend on the state: :math:`g = g_T + \sigma\,\Delta G\,z`.
+
+    Args:
+        sigma: standard deviation **per cell** as a fraction of the range
+            :math:`\Delta G = g_{max} - g_{min}`, ≥ 0.
+        clip: keep the cell in its range (a saturated cell still passes the gradient of its target,
+            because training moves targets). ``False`` lets it leave.
+
+    Source: the additive model of NFT (Eq. 4–5, standard form), with σ relative to the range of one
+    device. Raises ``ValueError`` for a negative or non-finite ``sigma``.
+    """
+
+    sigma: float = 0.0
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.sigma < float("inf"),
+            "sigma",
+            self.sigma,
+            "0 ≤ sigma < ∞ (fraction of g_max - g_min)",
+        )
+
+    def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
+        return {"programming": ("normal", shape)}
+
+    def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
+        moved = g + self.sigma * (g_max - g_min) * z["programming"]
+        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+
+
+@dataclass(frozen=True)
+class Lognormal(Effect):
+    r"""Multiplicative programming error: :math:`g = g_T\,e^{\sigma z}`, median :math:`g_T`.
+
+    Args:
+        sigma: standard deviation of :math:`\ln g` **per cell**, ≥ 0.
+        clip: keep the cell in its range, as in :class:`Gaussian`.
+
+    Source: lognormal resistance variation as used by ITT-RNA and its predecessor (the median, not the
+    mean, is preserved). Raises ``ValueError`` for a negative or non-finite ``sigma``.
+    """
+
+    sigma: float = 0.0
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        require(0 <= self.sigma < float("inf"), "sigma", self.sigma, "0 ≤ sigma < ∞ (std of ln g)")
+
+    def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
+        return {"programming": ("normal", shape)}
+
+    def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
+        moved = g * torch.exp(self.sigma * z["programming"])
+        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+
+
+@dataclass(frozen=True)
+class StuckAt(Effect):
+    """Cells that no longer move: stuck **on** (at ``g_max``) or stuck **off** (at ``g_min``).
+
+    Args:
+        on: fraction of cells stuck at ``g_max``, the low-resistance state.
+        off: fraction of cells stuck at ``g_min``, the high-resistance state; ``on + off ≤ 1``.
+
+    The literature's names SA0 and SA1 are used with both polarities; *on* and *off* are not. One
+    uniform draw per cell decides both, so the faults of a chip at 5 % are also its faults at 10 %.
+    A stuck cell passes no gradient: nothing that is written reaches it.
+    Raises ``ValueError`` for fractions outside [0, 1] or that add to more than 1.
+    """
+
+    on: float = 0.0
+    off: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(0 <= self.on <= 1, "on", self.on, "0 ≤ on ≤ 1 (fraction of cells)")
+        require(0 <= self.off <= 1, "off", self.off, "0 ≤ off ≤ 1 (fraction of cells)")
+        require(self.on + self.off <= 1, "on + off", self.on + self.off, "on + off ≤ 1")
+
+    def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
+        return {"stuck": ("uniform", shape)}
+
+    def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
+        u = z["stuck"]
+        g = torch.where(u < self.on, torch.full_like(g, g_max), g)
+        return torch.where(u >= 1 - self.off, torch.full_like(g, g_min), g)
+
+
+@dataclass(frozen=True, init=False)
+class Device:
+    """Several effects applied in the order given, e.g. ``Device(Gaussian(0.1), StuckAt(on=0.01))``.
+
+    ``Device()`` is an ideal cell. Raises ``TypeError`` for something that is not an effect, and
+    ``ValueError`` if two effects want the same draw (two programming errors, say).
+    """
+
+    effects: tuple[Effect, ...]
+
+    def __init__(self, *effects: Effect) -> None:
+        for effect in effects:
+            if not isinstance(effect, Effect):
+                raise TypeError(f"effects must be Effect objects, got {effect!r}")
+        object.__setattr__(self, "effects", effects)
+        slots = [slot for effect in effects for slot in effect.draws(())]
+        require(len(slots) == len(set(slots)), "effects", effects, "each source of spread at most once")
+
+    def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
+        """All draws of all effects for cells of ``shape``."""
+        return {slot: draw for effect in self.effects for slot, draw in effect.draws(shape).items()}
+
+    def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
+        """Conductance obtained, µS, same shape as ``g``; see :meth:`Effect.__call__`."""
+        for effect in self.effects:
+            g = effect(g, z, g_min, g_max)
+        return g
+
+    def with_sigma(self, sigma: float) -> Device:
+        """The same device at another programming spread.
+
+        Raises ``ValueError`` if the device has no effect with a ``sigma``.
+        """
+        has_sigma = [hasattr(effect, "sigma") for effect in self.effects]
+        require(any(has_sigma), "device", self, "a device with a Gaussian or Lognormal effect")
+        return Device(
+            *(
+                replace(effect, sigma=sigma) if has else effect  # type: ignore[call-arg]
+                for effect, has in zip(self.effects, has_sigma, strict=True)
+            )
+        )

@@ -1,0 +1,62 @@
+"""One file per chapter: ``Params``, ``SCALES`` and ``run(params) -> dict``.
+
+The chapter and the sweep call the same function. ``Params`` is a frozen dataclass whose defaults are
+the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
+returns what goes into a record: lists with one value per seed or chip, never only a mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+def names() -> list[str]:
+    """Names of all experiments."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _module(experiment: str) -> ModuleType:
+    if experiment not in names():
+        raise ValueError(f"experiment = {experiment!r} is unknown; allowed: {', '.join(names())}")
+    return import_module(f"{__name__}.{experiment}")
+
+
+def resolve(experiment: str, given: Mapping[str, Any]) -> Any:
+    """The experiment's ``Params``: defaults, then its scale's values, then ``given``.
+
+    Raises ``ValueError`` for an unknown experiment, parameter, type or value, before any work.
+    """
+    module = _module(experiment)
+    defaults = {field.name: field.default for field in fields(module.Params)}
+    for name, value in given.items():
+        if name not in defaults:
+            near = difflib.get_close_matches(name, defaults, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"{experiment} has no parameter {name!r}{hint}; allowed: {', '.join(defaults)}")
+        kind = type(defaults[name])
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise ValueError(f"{name} = {value!r} is not allowed; allowed: a {kind.__name__}")
+    scale = given.get("scale", defaults["scale"])
+    if scale not in module.SCALES:
+        raise ValueError(f"scale = {scale!r} is not allowed; allowed: {', '.join(module.SCALES)}")
+    return module.Params(**{**module.SCALES[scale], **given})
+
+
+def run(experiment: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve the parameters and run the experiment once; see the module of that name."""
+    params = resolve(experiment, given)
+    result: dict[str, Any] = _module(experiment).run(params)
+    return result
+
+
+def changed(experiment: str, params: Any) -> dict[str, Any]:
+    """The parameters that differ from the defaults: what a record's key is made of."""
+    default = asdict(_module(experiment).Params())
+    return {name: value for name, value in asdict(params).items() if value != default[name]}

@@ -1,0 +1,116 @@
+"""One network, many chips: how far they spread, and what pairing and redrawing do to the answer.
+
+Used by *A chip is a seed*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
+from cimlib.crossbar import fresh, program
+from cimlib.data import load
+from cimlib.devices import Gaussian, require
+from cimlib.hardware import Hardware
+from cimlib.models import mlp
+from cimlib.montecarlo import evaluate
+from cimlib.train import CrossEntropy, accuracy, fit
+
+ARRAYS: dict[str, Array] = {
+    "double": DoubleArray(),
+    "double, one draw": DoubleArray(g_min=0.0, inactive="disconnected"),
+    "single": SingleArray(),
+    "bit-sliced": BitSliced(quantise=False),
+}
+BATCHES = 10  # of one evaluation, where errors are redrawn at every batch
+
+
+@dataclass(frozen=True)
+class Params:
+    """``sigma``: std per cell, fraction of the range, not clipped; ``train_sigma``: the same while
+    training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
+
+    scale: str = "quick"
+    dataset: str = "digits"
+    array: str = "double"
+    sigma: float = 0.1
+    train_sigma: float = 0.0
+    hidden: int = 32
+    epochs: int = 30
+    lr: float = 0.005
+    n_train: int = 1000
+    images: int = 300
+    chips: int = 30
+    first_chip: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.dataset in ("digits", "mnist"), "dataset", self.dataset, "'digits', 'mnist'")
+        require(self.array in ARRAYS, "array", self.array, ", ".join(ARRAYS))
+        for name in ("hidden", "epochs", "n_train", "chips"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
+        require(self.images >= BATCHES, "images", self.images, f"an integer ≥ {BATCHES}")
+        for name in ("first_chip", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
+        self.hardware(self.sigma), self.hardware(self.train_sigma)
+
+    def hardware(self, sigma: float) -> Hardware:
+        """The array with cells of that spread."""
+        return Hardware(Gaussian(sigma, clip=False), ARRAYS[self.array])
+
+
+_MNIST = {"dataset": "mnist", "hidden": 256, "epochs": 10, "lr": 0.002, "n_train": 50_000}
+SCALES: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "desk": {**_MNIST, "images": 1000, "chips": 100},
+    "paper": {**_MNIST, "epochs": 100, "images": 10_000, "chips": 1000},
+}
+
+
+def trained(params: Params) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """The trained digital network and the test images and labels, (images, ...) and (images,)."""
+    x, y = load(params.dataset, "train", params.n_train)
+    model = mlp(x[0].numel(), params.hidden, 10, seed=params.seed)
+    noisy = fresh(program(model, params.hardware(params.train_sigma)), params.seed)
+    learner = noisy if params.train_sigma else model
+    fit(
+        learner,
+        CrossEntropy(),
+        (x, y),
+        epochs=params.epochs,
+        lr=params.lr,
+        seed=params.seed,
+        cosine=True,
+    )
+    model.load_state_dict(learner.state_dict())
+    return model, *load(params.dataset, "test", params.images)
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Evaluate one network on every chip.
+
+    Returns ``accuracy`` and ``ekl`` (chips,): % and nats; ``redrawn`` (chips,): accuracy where the
+    errors are redrawn at every tenth of the images, %; ``clean`` (1,): accuracy of the digital
+    network on the whole test split, %.
+    """
+    model, x, y = trained(params)
+    chips = range(params.first_chip, params.first_chip + params.chips)
+    network = program(model, params.hardware(params.sigma))
+    held = evaluate(network, x, y, chips)
+    redrawn = []
+    for chip in chips:
+        fresh(network.eval(), chip)
+        with torch.no_grad():
+            guesses = torch.cat([network(part).argmax(1) for part in torch.tensor_split(x, BATCHES)])
+        redrawn.append(100 * float((guesses == y).float().mean()))
+    return {
+        "accuracy": np.round(held.accuracy, 3).tolist(),
+        "ekl": np.round(held.ekl, 5).tolist(),
+        "redrawn": np.round(redrawn, 3).tolist(),
+        "clean": [round(float(accuracy(model, *load(params.dataset, "test"))), 3)],
+    }

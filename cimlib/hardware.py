@@ -1,0 +1,72 @@
+"""One description of a chip design: which device, which array, which circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import overload
+
+from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
+from cimlib.circuits import Circuit, Ideal
+from cimlib.devices import Device, Effect, Gaussian
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A frozen description; by default every effect is off.
+
+    Args:
+        device: what a cell does; one effect alone may be given.
+        array: how weights sit in conductances.
+        circuit: how the array is read.
+
+    Raises ``TypeError`` naming the argument if one of them is of another kind.
+    """
+
+    device: Device | Effect = field(default_factory=Device)
+    array: Array = field(default_factory=DoubleArray)
+    circuit: Circuit = field(default_factory=Ideal)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.device, Effect):
+            object.__setattr__(self, "device", Device(self.device))
+        for name, kind in (("device", Device), ("array", Array), ("circuit", Circuit)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} = {getattr(self, name)!r} is not a {kind.__name__}")
+
+    @property
+    def cell(self) -> Device:
+        """The device, always as a :class:`~cimlib.devices.Device`."""
+        assert isinstance(self.device, Device)
+        return self.device
+
+    def with_sigma(self, sigma: float) -> Hardware:
+        """The same hardware at another programming spread (see :class:`~cimlib.devices.Gaussian`)."""
+        return replace(self, device=self.cell.with_sigma(sigma))
+
+
+_PRESETS: dict[str, Callable[[], Hardware]] = {
+    "ideal": Hardware,
+    # 10-100 µS: the range of the passive crossbar of Prezioso et al. (2015)
+    "iris-double": lambda: Hardware(Gaussian(0.1), DoubleArray()),
+    "iris-single-column": lambda: Hardware(Gaussian(0.1), SingleArray(reference="column")),
+    "iris-single-constant": lambda: Hardware(Gaussian(0.1), SingleArray(reference="constant-term")),
+    # 8-bit weights in 2-bit cells, unclipped, weights not quantised: the released code of NFT
+    "nft-rram": lambda: Hardware(Gaussian(0.1, clip=False), BitSliced(quantise=False)),
+}
+
+
+@overload
+def presets() -> tuple[str, ...]: ...
+@overload
+def presets(name: str) -> Hardware: ...
+def presets(name: str | None = None) -> tuple[str, ...] | Hardware:
+    """Names of the presets, or the one called ``name``.
+
+    Raises ``ValueError`` with the list for an unknown name.
+    """
+    if name is None:
+        return tuple(_PRESETS)
+    if name not in _PRESETS:
+        raise ValueError(f"name = {name!r} is not a preset; allowed: {', '.join(_PRESETS)}")
+    return _PRESETS[name]()

@@ -1,0 +1,94 @@
+"""Symbols and units of the book, and terms of the field: the source of the notation page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A symbol in TeX, what it means, its unit (``"1"`` if it has none), its name in the code."""
+
+    tex: str
+    meaning: str
+    unit: str
+    code: str = ""
+
+
+SYMBOLS: tuple[Symbol, ...] = (
+    Symbol("x", "input of a layer: read voltage above V_0 in units of the span, in [0, 1]", "1", "x"),
+    Symbol(r"\bar x_i", "input voltage of row i above the virtual ground, x_i − V_0", "V"),
+    Symbol("y", "output of a layer; label of a sample", "1", "y"),
+    Symbol("V", "voltage", "V"),
+    Symbol("V_0", "voltage of the virtual ground, the zero of the inputs", "V"),
+    Symbol("I", "current", "µA"),
+    Symbol("u", "output voltage of a neuron circuit", "V"),
+    Symbol("b", "output voltage of an IV converter", "V"),
+    Symbol("W", "weight matrix (out, in)", "1", "weight"),
+    Symbol("w", "one weight", "1"),
+    Symbol("w_{max}", "weight held by the full range of the cells", "1", "Array.w_max"),
+    Symbol("g", "conductance of one cell", "µS"),
+    Symbol("G", "conductance obtained from the device", "µS", "Conductances.cells"),
+    Symbol("T", "conductance asked for", "µS", "Array.target"),
+    Symbol(r"g_{min},\,g_{max}", "range of a cell", "µS", "Array.g_min, Array.g_max"),
+    Symbol(r"\Delta G", "g_max − g_min", "µS"),
+    Symbol(r"\bar g", "middle of the range", "µS", "Array.g_mid"),
+    Symbol("g_L", "feedback (load) conductance of an IV converter", "µS"),
+    Symbol("g_c", "conductance that feeds the constant term into a column", "µS"),
+    Symbol("g_f", "feedback conductance of the summing amplifier", "µS"),
+    Symbol("k", "conductance per unit of weight", "µS", "Conductances.scale"),
+    Symbol("s", "sum of the conductances of a column", "µS"),
+    Symbol("o", "input offset voltage of an operational amplifier", "V"),
+    Symbol("n", "noise gain of an IV converter, 1 + s/g_L; number of chips or seeds", "1"),
+    Symbol("z", "standard draw of a cell: belongs to the chip", "1"),
+    Symbol(r"\sigma", "spread; the convention stands beside each", "1", "sigma"),
+    Symbol("N", "inputs (rows) of a layer", "1"),
+    Symbol("M", "outputs (columns) of a layer; bits of a weight", "1", "weight_bits"),
+    Symbol("K", "bits of a cell", "1", "cell_bits"),
+    Symbol("m", "level of a cell", "1"),
+    Symbol("P", "number of pulses from the lower end of the range; power", "1; µW"),
+    Symbol("P_{max}", "pulses that span the range", "1", "Pulses.levels"),
+    Symbol("A", "curvature of the pulse response", "pulses", "curvature"),
+    Symbol("B", "amplitude of the pulse response", "µS"),
+    Symbol(r"\mathrm{NL}", "nonlinearity label of a pulse response", "1", "Pulses.potentiation"),
+    Symbol("E", "training error (loss); expectation", "1"),
+    Symbol(r"\eta", "learning rate", "1", "lr"),
+    Symbol(r"\delta", "derivative of the error with respect to a neuron's output", "1"),
+    Symbol("c", "index of a chip", "1", "chip"),
+    Symbol("S", "number of replicas or seeds", "1"),
+    Symbol("i", "index of an input (row)", "1"),
+    Symbol("j", "index of an output (column) or of a slice", "1"),
+)
+
+TERMS: dict[str, str] = {
+    "chip": "one fabricated instance of a design: a seed from which every standard draw follows",
+    "crossbar array (CBA)": "cells where rows cross columns; a column's current is a weighted sum",
+    "differential pair": "two cells whose difference is one signed weight",
+    "desk scale": "minutes to an hour a point on two cores; the scale of the evidence figures",
+    "EKL": "mean of −log p(label) over correct predictions, in nats",
+    "IV converter": "amplifier that holds a column at virtual ground and turns its current into a voltage",
+    "LTP, LTD": "potentiation and depression: pulses that raise and lower a conductance",
+    "Manhattan rule": "every cell gets one pulse in the direction of its gradient's sign",
+    "paired": "compared on the same chips and seeds, so that what they share cancels",
+    "programming error": "difference between the conductance obtained and asked for, fixed once written",
+    "record": "the committed result of one run, with its parameters, versions and code digest",
+    "stuck on, stuck off": "a cell that stays at g_max or at g_min whatever is written",
+    "virtual ground": "a node held at V_0 by an amplifier's feedback",
+}
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def symbols_table() -> str:
+    """The symbols as a Markdown table with maths."""
+    rows = [(f"${s.tex}$", s.meaning, s.unit, f"`{s.code}`" if s.code else "") for s in SYMBOLS]
+    return _table(("Symbol", "Meaning", "Unit", "In the code"), rows)
+
+
+def terms_table() -> str:
+    """The terms as a Markdown table."""
+    return _table(("Term", "Meaning"), list(TERMS.items()))

@@ -1,0 +1,68 @@
+"""Figures: one palette in which colour means method everywhere, bands, and units on axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cimlib.montecarlo import interval
+
+# Okabe–Ito, one colour per method or structure throughout the book
+COLOURS = {
+    "digital": "#000000",
+    "double": "#0072B2",
+    "single": "#D55E00",
+    "single, cells": "#CC79A7",
+    "single, constant term": "#E69F00",
+    "software": "#000000",
+    "proportional": "#009E73",
+    "Manhattan": "#56B4E9",
+}
+
+COLUMN = 8.6 / 2.54  # a journal column, inches
+
+STYLE: Any = {
+    "figure.dpi": 144,
+    "savefig.dpi": 144,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "svg.hashsalt": "cimlib",
+}
+
+
+def figure(
+    x: str, y: str, columns: int = 1, width: float = 1.6, height: float = 0.8
+) -> tuple[Figure, list[Axes]]:
+    """A figure in the book's style; ``x`` and ``y`` are the axis labels with units.
+
+    ``width`` and ``height`` are of one panel, in journal columns (8.6 cm).
+    """
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(
+            1, columns, figsize=(COLUMN * width, COLUMN * height), squeeze=False, sharey=True
+        )
+    panels = list(axes[0])
+    for panel in panels:
+        panel.set_xlabel(x)
+    panels[0].set_ylabel(y)
+    return fig, panels
+
+
+def band(ax: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **line: Any) -> None:
+    """Mean of each row of ``values`` (len(x), n) against ``x`` with its 95 % interval as a band."""
+    rows = [np.asarray(row, dtype=float) for row in values]
+    mean = [row.mean() for row in rows]
+    low, high = zip(*(interval(row) for row in rows), strict=True)
+    colour = COLOURS.get(label)
+    (drawn,) = ax.plot(x, mean, marker="o", markersize=3, linewidth=1.4, color=colour, label=label, **line)
+    ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)

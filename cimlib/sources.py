@@ -1,0 +1,130 @@
+"""Which files of `cimlib` a module or a notebook stands on, and a digest of what they say.
+
+A record is as good as the code that made it, and a chapter is out of date when a file it
+reaches has changed; both questions are answered here, from the import graph, without
+importing anything. Only the standard library and grimp are used, so that the build can load
+this file on its own:
+
+    runpy.run_path("cimlib/sources.py")["notebook_sources"]
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grimp
+
+PACKAGE = "cimlib"
+BY_NAME = "cimlib.experiments"  # the package that imports its modules by their names
+LEDGER = "cimlib.claims"
+FOLDER = Path(__file__).resolve().parent
+
+
+def sources(*modules: str) -> list[Path]:
+    """Files that `modules` reach through imports, their own included, sorted.
+
+    modules: dotted names of modules or packages, e.g. `"cimlib.experiments.double_cba"`.
+    The `__init__.py` of a package counts only where the package itself is imported.
+    Raises `ValueError` for a name that is no module of `cimlib`.
+    """
+    graph = _graph()
+    if unknown := sorted(set(modules) - graph.modules):
+        raise ValueError(f"modules={unknown}: not in {PACKAGE}; known: {sorted(graph.modules)}")
+    reached = set(modules).union(*(graph.find_upstream_modules(module) for module in modules))
+    return sorted(map(_file, reached))
+
+
+def notebook_sources(path: str | Path) -> list[Path]:
+    """Files of `cimlib` that the import statements of the notebook at `path` reach, sorted.
+
+    A notebook that reaches `cimlib.experiments` reaches the experiments that it names in a
+    string, and all of them if it names none or draws from the ledger of claims.
+    """
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    trees = [ast.parse(_without_magics(cell), str(path)) for cell in code]
+    modules = {module for tree in trees for module in _imported(tree)}
+    reached = sources(*modules)
+    if _file(BY_NAME) not in reached:
+        return reached
+    experiments = _graph().find_children(BY_NAME)
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    words = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    named = {module for module in experiments if module.rpartition(".")[2] in words}
+    return sources(*modules, *(experiments if _file(LEDGER) in reached or not named else named))
+
+
+def digest(*modules: str) -> str:
+    """Sixteen hex digits that change when the code `modules` reach changes.
+
+    Comments, docstrings and layout do not count, nor does the Python version that reads them.
+    """
+    told = [
+        (path.relative_to(FOLDER).as_posix(), _syntax(ast.parse(path.read_text(encoding="utf-8"))))
+        for path in sources(*modules)
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _graph() -> grimp.ImportGraph:
+    return grimp.build_graph(PACKAGE, cache_dir=None)
+
+
+def _file(module: str) -> Path:
+    path = FOLDER.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _without_magics(code: str) -> str:
+    return "\n".join("" if line.startswith(("%", "!")) else line for line in code.splitlines())
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Names of the `cimlib` modules that the import statements in `tree` bring in."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if _ours(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+            yield from (_home(node.module, alias.name) for alias in node.names)
+
+
+def _ours(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
+def _home(module: str, name: str) -> str:
+    """The module that `name` comes from when imported from `module`, re-exports followed."""
+    if f"{module}.{name}" in _graph().modules:
+        return f"{module}.{name}"
+    if (path := _file(module)).name == "__init__.py":
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+                for alias in node.names:
+                    if name == (alias.asname or alias.name):
+                        return _home(node.module, alias.name)
+    return module
+
+
+def _syntax(node: Any) -> Any:
+    """The syntax tree as plain lists: bare strings (docstrings) and empty fields left out."""
+    if isinstance(node, ast.AST):
+        told = [[name, _syntax(value)] for name, value in ast.iter_fields(node)]
+        return [type(node).__name__, *(field for field in told if field[1] not in (None, []))]
+    if isinstance(node, list):
+        return [_syntax(item) for item in node if not _bare_string(item)]
+    return None if node is None else repr(node)
+
+
+def _bare_string(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

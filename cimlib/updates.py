@@ -1,0 +1,342 @@
+r"""Writing a memory cell in place: pulses, their nonlinearity and noise, and who gets how many.
+
+A cell trained inside its array is never *set* to a conductance; it is *pushed* by identical voltage
+pulses, up (potentiation, LTP) or down (depression, LTD). :class:`Pulses` says what a number of
+pulses does to a conductance, :class:`PulseOptimizer` turns gradients into numbers of pulses, writes
+them and counts them. Taught in the chapter *Training a ReRAM crossbar array*.
+
+**The curve.** With :math:`P` the position on the curve in pulses, :math:`P_{max}` pulses for the
+full range and :math:`A` the curvature (behavioural model of NeuroSim, read in its public source):
+
+.. math:: G(P) = G_{min} + B\,(1 - e^{-P/A}), \qquad B = \frac{G_{max}-G_{min}}{1-e^{-P_{max}/A}}
+
+**What one write does** (derived). Find :math:`P(G)`, add :math:`n` pulses, read :math:`G(P+n)`; the
+logarithm cancels the exponential and leaves
+
+.. math:: G \;\leftarrow\; G + (G_\infty - G)\,(1 - e^{-n/A}), \qquad G_\infty = G_{min} + B:
+
+every pulse covers the same *fraction* of what remains to an asymptote outside the range, above
+:math:`G_{max}` if :math:`A > 0`, below :math:`G_{min}` if :math:`A < 0`. Depression is the same
+equation with :math:`n < 0` and its own :math:`A`. As :math:`|A| \to \infty` every pulse is the same
+step :math:`(G_{max}-G_{min})/P_{max}`: the linear cell.
+
+Units: conductance µS, pulses are counts, noise is a fraction of the range.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args, overload
+
+import torch
+from scipy.optimize import brentq
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from cimlib.devices import require
+
+Rule = Literal["proportional", "manhattan"]
+Rounding = Literal["nearest", "truncate", "stochastic"]
+Pair = Literal["both", "one", "potentiate"]
+
+LABEL_MAX = 9.0
+
+
+@cache
+def curvature(label: float) -> float:
+    r"""Curvature :math:`a = A/P_{max}` of the update curve with nonlinearity label ``label``.
+
+    NeuroSim tabulates the label; the table is the solution of one equation (derived: it reproduces
+    all its entries to 2·10⁻⁵): the normalised curve :math:`y(x) = (1-e^{-x/a})/(1-e^{-1/a})` strays
+    from the diagonal by at most 0.07 · label, measured *perpendicular* to it,
+
+    .. math:: \max_x\,[y(x) - x] = 0.07\sqrt2\,|\mathrm{label}|
+        \quad\text{at}\quad x^* = a \ln\frac{1}{a\,(1-e^{-1/a})},
+
+    solved for :math:`a` by Brent's method. A step function strays by 1, so no label can reach
+    1/(0.07√2) = 10.1; the published table ends at 9, where one pulse in a hundred already covers a
+    third of the range, and so do we. For small labels a ≈ 1/(0.56√2 · label) (derived).
+
+    Args:
+        label: -9 ≤ label ≤ 9. Positive is concave, steep at g_min; negative convex, steep at g_max.
+
+    Returns:
+        a, dimensionless, with the sign of ``label``; ``inf`` (linear) for 0, down to ±10⁻¹².
+
+    Raises ``ValueError`` for any other label.
+    """
+    require(abs(label) <= LABEL_MAX, "label", label, f"{-LABEL_MAX:g} ≤ label ≤ {LABEL_MAX:g}")
+    if abs(label) < 1e-12:
+        return math.inf
+    distance = 0.07 * math.sqrt(2) * abs(label)
+
+    def excess(rate: float) -> float:
+        x = math.log(rate / -math.expm1(-rate)) / rate
+        return math.expm1(-rate * x) / math.expm1(-rate) - x - distance
+
+    rate = brentq(excess, distance, 50.0, xtol=1e-15)
+    return math.copysign(1 / rate, label)
+
+
+@dataclass(frozen=True)
+class Pulses:
+    r"""How a cell answers to programming pulses; every default is ideal.
+
+    Args:
+        levels: pulses for the full range, :math:`P_{max}` ≥ 1, the same in both directions.
+        potentiation: label of the potentiation curve (:func:`curvature`), -9 ≤ label ≤ 9.
+        depression: label of the depression curve, -9 ≤ label ≤ 9, with NeuroSim's sign. **Opposite
+            signs are the asymmetric cell**: +2.4/-4.88 (defaults of MLP+NeuroSim V3.0) takes ever
+            smaller steps on its way up *and* on its way down, so that up and down differ at the
+            same conductance. **Equal signs are the symmetric kind**: +1.75/+1.46 (defaults of
+            DNN+NeuroSim V2.1) walks back down nearly the curve it came up; equal labels undo each
+            other exactly.
+        cycle_to_cycle: standard deviation of one pulse as a fraction of the range, ≥ 0, one normal
+            per cell and write; :math:`n` pulses spread by :math:`\sqrt{|n|}` times as much.
+
+    Raises ``ValueError`` naming the argument for a value outside these ranges.
+    """
+
+    levels: int = 100
+    potentiation: float = 0.0
+    depression: float = 0.0
+    cycle_to_cycle: float = 0.0
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.levels, int) and self.levels >= 1
+        require(whole, "levels", self.levels, "a whole number ≥ 1")
+        for name in ("potentiation", "depression"):
+            label = getattr(self, name)
+            allowed = f"{-LABEL_MAX:g} ≤ {name} ≤ {LABEL_MAX:g}"
+            require(abs(label) <= LABEL_MAX, name, label, allowed)
+        finite = 0 <= self.cycle_to_cycle < math.inf
+        require(finite, "cycle_to_cycle", self.cycle_to_cycle, "0 ≤ cycle_to_cycle < ∞")
+
+    def write(
+        self,
+        g: Tensor,
+        pulses: Tensor,
+        g_min: float,
+        g_max: float,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Conductances after one write; ``g`` itself is not changed.
+
+        In NeuroSim's order: the curve, then the noise, then the limits of the range. A cell that
+        gets no pulse keeps its conductance bit for bit. Where a strongly curved cell is flat, one
+        pulse can be less than a float resolves and does nothing: beyond a label of about 7 at 100
+        levels use float64, good to about 8.
+
+        Args:
+            g: µS, any shape.
+            pulses: signed whole numbers, like ``g``; positive potentiates. More than ``levels``
+                count as ``levels``: they already cross the range.
+            g_min, g_max: range of the cell, µS, 0 ≤ g_min < g_max < ∞.
+            generator: source of the noise, on the device of ``g``; needed for ``cycle_to_cycle``.
+
+        Raises ``ValueError`` for a range that is not allowed, and for noise without a generator.
+        """
+        _require_range(g_min, g_max)
+        n = pulses.to(g.dtype).clamp(-self.levels, self.levels)
+        up, down = curvature(self.potentiation), curvature(self.depression)
+        if up == down:
+            new = _advance(g, n / self.levels, up, g_min, g_max)
+        else:
+            new = _advance(g, n.clamp(min=0) / self.levels, up, g_min, g_max)
+            new = _advance(new, n.clamp(max=0) / self.levels, down, g_min, g_max)
+        if self.cycle_to_cycle > 0:
+            if generator is None:
+                raise ValueError("generator = None is not allowed; cycle_to_cycle > 0 draws noise")
+            z = torch.randn(n.shape, generator=generator, dtype=g.dtype, device=g.device)
+            new = new + self.cycle_to_cycle * (g_max - g_min) * n.abs().sqrt() * z
+        return new.clamp(g_min, g_max)
+
+
+def _require_range(g_min: float, g_max: float) -> None:
+    ordered = 0 <= g_min < g_max < math.inf
+    require(ordered, "(g_min, g_max)", (g_min, g_max), "0 ≤ g_min < g_max < ∞ (µS)")
+
+
+def _advance(g: Tensor, x: Tensor, a: float, g_min: float, g_max: float) -> Tensor:
+    """``g`` moved along its curve by ``x``, a signed fraction of all pulses; not yet clipped."""
+    if math.isinf(a):
+        return g + x * (g_max - g_min)
+    beyond = (g_max - g_min) / math.expm1(1 / abs(a))  # from the end of the range to the asymptote
+    remaining = (g_max - g) + beyond if a > 0 else (g_min - g) - beyond
+    return g - remaining * torch.expm1(x / -a)
+
+
+class PulseOptimizer(Optimizer):
+    r"""Training in the array: turns gradients with respect to conductances into counted writes.
+
+    Parameters are conductances, µS, of shape (..., slices, sides, \*weight): sides is 2 for a
+    differential pair (side 0 is :math:`g^+`, side 1 is :math:`g^-`) and 1 for a single array.
+    Leading dimensions are independent replicas (seeds trained side by side); differentiate the
+    *sum* of their losses, so that each sees only its own gradient.
+
+    **How many pulses** a cell gets from its gradient :math:`\partial E/\partial g`:
+
+    - ``"proportional"``: :math:`n = \mathrm{round}\big(-\eta\,\frac{\partial E}{\partial g}\,
+      \frac{P_{max}}{G_{max}-G_{min}}\big)`, gradient descent in units of one pulse. With a linear
+      cell and infinitely many levels it *is* gradient descent on the conductances.
+    - ``"manhattan"``: :math:`n = -\mathrm{sgn}(\partial E/\partial g)`, one pulse in the right
+      direction, its size left to the cell (Zamanidoost et al.; the chip of Prezioso et al., Nature
+      521:61, 2015). ``lr`` and ``rounding`` have no effect.
+
+    **The rounding decides whether anything is learnt.** One pulse moves a cell by 1/levels of its
+    range, and a per-sample gradient often asks for less. ``"truncate"`` drops every request below
+    one pulse and ``"nearest"`` (what NeuroSim's code does) every one below half a pulse, however
+    often it is repeated. ``"stochastic"`` writes the fraction as a probability: unbiased.
+
+    **Which cell of a pair** (derived: :math:`w \propto g^+ - g^-`, so the gradients are opposite):
+
+    - ``"both"``: each follows its own gradient; the weight moves by two cells' steps. The only
+      choice for a single array.
+    - ``"one"``: only :math:`g^+` is written, :math:`g^-` stays (arXiv 2511.03858 reports in its
+      abstract nearly half the training energy); half the writes, half the step.
+    - ``"potentiate"``: requests to depress are dropped; their partner is potentiated by its own,
+      opposite request. No depression curve is ever used, but both cells climb, and a weight whose
+      cells have both reached g_max cannot move any more.
+
+    ``state[p]["pulses"]`` and ``state[p]["writes"]`` (int64, like ``p``) count pulses sent to, and
+    write events at, each cell; a pulse counts even where it cannot move a cell at its limit.
+
+    Args:
+        params: conductances, or parameter groups with their own values of the options below
+            (except ``pulses`` and ``seed``).
+        pulses: the cell.
+        g_min, g_max: range of one cell, µS, 0 ≤ g_min < g_max < ∞.
+        lr: η > 0, µS² per unit of E: :math:`\Delta g = -\eta\,\partial E/\partial g` is in µS. The
+            weights then descend at the rate η/scale² (scale in µS per unit of weight), or twice
+            that where both cells of a pair move (derived).
+        rule, rounding, pair: as above.
+        weight_dim: dimensions of one weight tensor, ≥ 1: 2 for a matrix, 4 for a convolution.
+        seed: seeds the optimiser's own generator (noise, stochastic rounding).
+
+    Raises ``ValueError`` naming the argument for any other value, for parameters of another shape
+    or outside the range, and for replicas that differ between parameters.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        pulses: Pulses,
+        *,
+        g_min: float,
+        g_max: float,
+        lr: float = 1.0,
+        rule: Rule = "proportional",
+        rounding: Rounding = "nearest",
+        pair: Pair = "both",
+        weight_dim: int = 2,
+        seed: int = 0,
+    ) -> None:
+        self.cell = pulses
+        options = {"g_min": g_min, "g_max": g_max, "lr": lr, "rule": rule, "rounding": rounding}
+        super().__init__(params, options | {"pair": pair, "weight_dim": weight_dim})
+        device = self.param_groups[0]["params"][0].device
+        self.generator = torch.Generator(device=device).manual_seed(seed)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add conductances, with their own options if any; their counts start at zero."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        _require_range(group["g_min"], group["g_max"])
+        require(0 < group["lr"] < math.inf, "lr", group["lr"], "0 < lr < ∞")
+        for name, names in (("rule", Rule), ("rounding", Rounding), ("pair", Pair)):
+            require(group[name] in get_args(names), name, group[name], str(get_args(names)))
+        require(group["weight_dim"] >= 1, "weight_dim", group["weight_dim"], "weight_dim ≥ 1")
+        for p in group["params"]:
+            self._require_conductances(p, group)
+            zeros = torch.zeros_like(p, dtype=torch.int64, requires_grad=False)
+            self.state[p] = {"pulses": zeros, "writes": zeros.clone()}
+
+    def _require_conductances(self, p: Tensor, group: dict[str, Any]) -> None:
+        inner, shape = group["weight_dim"] + 2, tuple(p.shape)
+        sides = (1, 2) if group["pair"] == "both" else (2,)
+        fits = p.ndim >= inner and shape[1 - inner] in sides
+        wanted = f"(..., slices, sides, *weight), {inner - 2} of weight, sides in {sides}"
+        require(fits, "shape of params", shape, wanted)
+        require(p.is_floating_point(), "dtype of params", p.dtype, "floating point")
+        first = self.param_groups[0]
+        replicas = tuple(first["params"][0].shape[: -first["weight_dim"] - 2])
+        require(shape[:-inner] == replicas, "replicas of params", shape[:-inner], str(replicas))
+        low, high, slack = group["g_min"], group["g_max"], 1e-5 * (group["g_max"] - group["g_min"])
+        inside = bool(((p >= low - slack) & (p <= high + slack)).all())
+        require(inside, "params", "conductances out of range", f"[{low:g}, {high:g}] µS")
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Write every cell that has a gradient once; returns the loss of ``closure``, if given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                n = self._request(p.grad, group)
+                p.copy_(self.cell.write(p, n, group["g_min"], group["g_max"], self.generator))
+                self.state[p]["pulses"] += n.abs().long()
+                self.state[p]["writes"] += n != 0
+        return loss
+
+    def _request(self, grad: Tensor, group: dict[str, Any]) -> Tensor:
+        """Signed whole pulses for every cell, like ``grad``."""
+        if group["rule"] == "manhattan":
+            n = -grad.sign()
+        else:
+            span = group["g_max"] - group["g_min"]
+            n = grad * (-group["lr"] * self.cell.levels / span)
+            if group["rounding"] == "stochastic":
+                u = torch.rand(n.shape, generator=self.generator, dtype=n.dtype, device=n.device)
+                n = n.add_(u).floor_()
+            else:
+                n = n.round_() if group["rounding"] == "nearest" else n.trunc_()
+        if group["pair"] == "one":
+            n.select(-group["weight_dim"] - 1, 1).zero_()
+        elif group["pair"] == "potentiate":
+            n.clamp_(min=0)
+        return n.clamp_(-self.cell.levels, self.cell.levels)
+
+    def pulses(self) -> Tensor:
+        """Pulses sent so far, summed over cells and parameters; int64, one number per replica."""
+        return self._total("pulses")
+
+    def writes(self) -> Tensor:
+        """Write events so far, summed over cells and parameters; int64, one number per replica."""
+        return self._total("writes")
+
+    def _total(self, count: str) -> Tensor:
+        totals = []
+        for group in self.param_groups:
+            cells = tuple(range(-group["weight_dim"] - 2, 0))
+            totals += [self.state[p][count].sum(cells) for p in group["params"]]
+        return torch.stack(totals).sum(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"cell": self.cell, "generator": self.generator}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, counts and the state of the generator: what an exact continuation needs."""
+        return super().state_dict() | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``; the conductances themselves belong to the model."""
+        super().load_state_dict(state_dict)
+        self.generator.set_state(state_dict["generator"].cpu())
+        keys = [key for group in state_dict["param_groups"] for key in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for key, p in zip(keys, params, strict=True):  # torch casts counts to the dtype of p
+            counts = state_dict["state"][key]
+            self.state[p] = {k: v.to(p.device, torch.int64).clone() for k, v in counts.items()}

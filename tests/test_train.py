@@ -1,0 +1,183 @@
+"""What one training loop must do for every method, and what replicas must not do to each other."""
+
+import pytest
+import torch
+from torch import nn
+
+from cimlib import Hardware, fabricate, fit, fresh, load, program
+from cimlib.crossbar import crossbars
+from cimlib.devices import Gaussian
+from cimlib.models import mlp
+from cimlib.replicas import Replicas, resample
+from cimlib.train import CrossEntropy, Objective, accuracy
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(0)
+    x = torch.randn(120, 4)
+    return x, (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+
+
+def trained(data, **options):
+    model = mlp(4, 8, 3, seed=0)
+    settings = {"epochs": 3, "lr": 0.01, "seed": 0, "batch_size": 32, **options}
+    return model, fit(model, CrossEntropy(), data, **settings)
+
+
+def test_fit_is_the_plain_torch_loop(data):
+    x, y = data
+    model, history = trained(data)
+    twin = mlp(4, 8, 3, seed=0)
+    adam, shuffle = torch.optim.Adam(twin.parameters(), 0.01), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for index in torch.randperm(120, generator=shuffle).split(32):
+            adam.zero_grad()
+            nn.functional.cross_entropy(twin(x[index]), y[index]).backward()
+            adam.step()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+    assert len(history.loss) == 3 and history.loss[-1] < history.loss[0]
+
+
+def test_the_same_seed_gives_the_same_network_whatever_the_global_generator(data):
+    torch.manual_seed(1)
+    first, _ = trained(data)
+    torch.manual_seed(2)
+    second, _ = trained(data)
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_noise_injection_is_the_same_loop_on_a_fresh_network(data):
+    noisy = fresh(program(mlp(4, 8, 3, seed=0), Hardware(Gaussian(0.2))), 0)
+    history = fit(noisy, CrossEntropy(), data, epochs=30, lr=0.01, seed=0)
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_validation_is_scored_after_every_epoch(data):
+    model, history = trained(data, validation=data)
+    assert len(history.validation) == 3
+    assert history.validation[-1] == [pytest.approx(float(accuracy(model, *data)))]
+
+
+def test_a_cosine_schedule_ends_at_rest(data):
+    seen = []
+
+    def sgd(parameters):
+        optimizer = torch.optim.SGD(parameters, 0.1)
+        optimizer.register_step_pre_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+        return optimizer
+
+    trained(data, optimizer=sgd, cosine=True)
+    assert seen[0] == 0.1 and seen[-1] < 0.005 and seen == sorted(seen, reverse=True)
+
+
+def test_setup_and_teardown_embrace_training_even_if_it_fails(data):
+    calls = []
+
+    class Failing(Objective):
+        def setup(self, model):
+            calls.append("setup")
+
+        def __call__(self, model, batch):
+            return model(batch[0]).sum() * float("nan")
+
+        def teardown(self, model):
+            calls.append("teardown")
+
+    with pytest.raises(FloatingPointError, match="epoch 0, batch 0"):
+        fit(mlp(4, 3), Failing(), data, epochs=1, lr=0.1, seed=0)
+    assert calls == ["setup", "teardown"]
+
+
+def test_an_objective_must_say_its_loss(data):
+    with pytest.raises(NotImplementedError):
+        fit(mlp(4, 3), Objective(), data, epochs=1, lr=0.1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": -1}, ["epochs", "-1"]),
+        ({"batch_size": 0}, ["batch_size", "0"]),
+        ({"lr": 0.0}, ["lr", "0.0"]),
+    ],
+)
+def test_bad_schedules_are_refused(data, change, words):
+    with pytest.raises(ValueError, match=".*") as error:
+        trained(data, **change)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_mlp_widths_and_bias_rows_are_what_they_say():
+    plain, row = mlp(4, 8, 3, seed=0), mlp(4, 8, 3, bias="row", seed=0)
+    assert [tuple(p.shape) for p in plain.parameters()] == [(8, 4), (8,), (3, 8), (3,)]
+    assert [tuple(p.shape) for p in row.parameters()] == [(8, 5), (3, 9)]
+    x = torch.randn(2, 4)
+    by_hand = torch.relu(x @ row[2].weight[:, :4].T + row[2].weight[:, 4])
+    torch.testing.assert_close(row[:4](x), by_hand)
+    with pytest.raises(ValueError, match="at least two"):
+        mlp(4)
+
+
+def test_each_replica_trains_as_if_alone():
+    splits, _, _ = resample(*load("iris", "all"), range(5), (90, 30, 30))
+    x, y = splits
+    alone = [mlp(4, 8, 3, seed=s) for s in range(5)]
+    together = Replicas(alone)
+    fit(together, CrossEntropy(), splits, epochs=10, lr=0.01, seed=0, batch_size=30)
+    for s, model in enumerate(alone):
+        fit(model, CrossEntropy(), (x[:, s], y[:, s]), epochs=10, lr=0.01, seed=0, batch_size=30)
+        member = together.member(s, mlp(4, 8, 3))
+        for p, q in zip(model.parameters(), member.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def test_replicas_of_chips_are_those_chips():
+    chips = [fabricate(program(mlp(4, 8, 3, seed=s), Hardware(Gaussian(0.2))), s) for s in range(6)]
+    x = torch.randn(10, 6, 4)
+    together = Replicas(chips)(x)
+    for s, chip in enumerate(chips):
+        torch.testing.assert_close(together[:, s], chip(x[:, s]))
+
+
+def test_replicas_do_not_share_memory_with_their_models():
+    models = [mlp(4, 3, seed=s) for s in range(2)]
+    before = models[0][1].weight.detach().clone()
+    replicas = Replicas(models)
+    for p in replicas.parameters():
+        p.data.zero_()
+    assert torch.equal(models[0][1].weight, before)
+
+
+def test_no_replicas_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        Replicas([])
+
+
+def test_accuracy_leaves_the_mode_as_it_was(data):
+    model = mlp(4, 3, seed=0).train()
+    accuracy(model, *data)
+    assert model.training
+
+
+def test_every_seed_has_its_own_stratified_split_of_all_the_data():
+    x, y = load("iris", "all")
+    parts = resample(x, y, range(4), (90, 30, 30))
+    for s in range(4):
+        rows = torch.cat([part[0][:, s] for part in parts])
+        assert torch.equal(rows.sort(0).values, x.sort(0).values)
+        assert [part[1][:, s].bincount().tolist() for part in parts] == [
+            [30] * 3,
+            [10] * 3,
+            [10] * 3,
+        ]
+    assert not torch.equal(parts[0][0][:, 0], parts[0][0][:, 1])
+    with pytest.raises(ValueError, match="add to 150"):
+        resample(x, y, range(4), (90, 30, 20))
+
+
+def test_crossbars_inside_replicas_keep_their_meta_skeleton_out_of_the_state():
+    replicas = Replicas([fabricate(program(mlp(4, 3, seed=0), Hardware(Gaussian(0.1))), 0)])
+    assert not any(isinstance(m, type(crossbars)) for m in replicas.modules())
+    assert [name for name, _ in replicas.named_parameters()] == ["1|weight", "1|bias"]

@@ -1,0 +1,523 @@
+"""What must hold when a memory cell is written in place."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.optim.lr_scheduler import ExponentialLR
+
+from cimlib.updates import PulseOptimizer, Pulses, curvature
+
+G_MIN, G_MAX = 1.0, 101.0
+LABELS = (-9.0, -4.88, -1.0, -0.01, 0.0, 0.01, 1.46, 2.4, 4.88, 9.0)
+deterministic = settings(deadline=None, derandomize=True, database=None)
+
+
+def conductance(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def parameter(cells: object, grad: object) -> Tensor:
+    """A float64 parameter holding ``cells``, with gradient ``grad``."""
+    p = torch.tensor(cells, dtype=torch.float64).requires_grad_()
+    p.grad = torch.tensor(grad, dtype=torch.float64)
+    return p
+
+
+def pair(plus: float, minus: float, grad: float) -> Tensor:
+    """One weight held by two cells, (1, 2, 1, 1), whose gradients are opposite."""
+    return parameter([[[[plus]], [[minus]]]], [[[[grad]], [[-grad]]]])
+
+
+def optimiser(p: Tensor, pulses: Pulses | None = None, **options: Any) -> PulseOptimizer:
+    return PulseOptimizer([p], pulses or Pulses(), g_min=G_MIN, g_max=G_MAX, **options)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# the nonlinearity label
+
+
+@pytest.mark.parametrize("label", np.linspace(0.05, 9.0, 30))
+def test_the_label_is_the_perpendicular_distance_from_the_diagonal(label: float) -> None:
+    a, x = curvature(label), np.linspace(0, 1, 200_001)
+    y = np.expm1(-x / a) / np.expm1(-1 / a)
+    assert ((y - x) / math.sqrt(2)).max() == pytest.approx(0.07 * label, rel=1e-6)
+
+
+def test_a_label_of_zero_is_linear_and_the_sign_of_a_label_is_that_of_its_curvature() -> None:
+    assert curvature(0.0) == math.inf
+    assert all(curvature(-label) == -curvature(label) < 0 for label in (0.01, 1.75, 9.0))
+
+
+def test_a_larger_label_is_always_more_strongly_curved() -> None:
+    curvatures = [curvature(label) for label in np.linspace(0.01, 9.0, 900)]
+    assert all(a > b > 0 for a, b in pairwise(curvatures))
+
+
+@pytest.mark.parametrize("label", [1e-3, 1e-5, 1e-7])
+def test_small_labels_follow_their_series(label: float) -> None:
+    assert curvature(label) * label == pytest.approx(1 / (0.56 * math.sqrt(2)), rel=1e-6)
+
+
+@pytest.mark.parametrize("label", [9.01, -9.01, 10.2, math.inf, math.nan])
+def test_labels_outside_the_published_range_are_refused(label: float) -> None:
+    with pytest.raises(ValueError, match=r"label = .* -9 ≤ label ≤ 9"):
+        curvature(label)
+
+
+# one write
+
+
+def test_a_linear_cell_adds_up_its_pulses_and_stops_at_its_limits() -> None:
+    g, n = conductance(1, 50, 50, 99, 3, 101), conductance(1, -7, 0, 10, -10, 100)
+    assert torch.equal(Pulses(levels=100).write(g, n, G_MIN, G_MAX), conductance(2, 43, 50, 101, 1, 101))
+
+
+@pytest.mark.parametrize(("up", "down"), list(zip(LABELS, LABELS[3:] + LABELS[:3], strict=True)))
+@pytest.mark.parametrize("levels", [1, 32, 100])
+def test_all_pulses_cross_the_range_at_once_and_one_by_one(up: float, down: float, levels: int) -> None:
+    pulses, g = Pulses(levels, up, down), conductance(G_MIN)
+    full = torch.full_like(g, levels)
+    top = pulses.write(g, full, G_MIN, G_MAX)
+    bottom = pulses.write(top, -full, G_MIN, G_MAX)
+    assert top.item() == pytest.approx(G_MAX, rel=1e-12)
+    assert bottom.item() == pytest.approx(G_MIN, rel=1e-12)
+    if max(abs(up), abs(down)) < 9:  # at 9 the flat end is below the resolution of float64 too
+        for _ in range(levels):
+            g = pulses.write(g, torch.ones_like(g), G_MIN, G_MAX)
+        assert g.item() == pytest.approx(G_MAX, rel=1e-9)
+        for _ in range(levels):
+            g = pulses.write(g, -torch.ones_like(g), G_MIN, G_MAX)
+        assert g.item() == pytest.approx(G_MIN, rel=1e-9)
+
+
+@pytest.mark.parametrize("label", [-4.88, -1.0, 0.5, 1.75, 2.4, 4.88])
+def test_a_write_finds_the_position_adds_the_pulses_and_reads_the_curve(label: float) -> None:
+    p_max, a = 97, curvature(label) * 97
+    b = (G_MAX - G_MIN) / (1 - math.exp(-p_max / a))
+    g, n = np.meshgrid(np.linspace(G_MIN, G_MAX, 41), np.arange(-p_max, p_max + 1))
+    position = -a * np.log(1 - (g - G_MIN) / b)
+    expected = np.clip(b * (1 - np.exp(-(position + n) / a)) + G_MIN, G_MIN, G_MAX)
+    written = Pulses(p_max, label, label).write(torch.tensor(g), torch.tensor(n), G_MIN, G_MAX)
+    np.testing.assert_allclose(written.numpy(), expected, rtol=1e-10)
+
+
+@given(label=st.floats(-5, 5), g=st.floats(20, 80), first=st.integers(-5, 5), then=st.integers(-5, 5))
+@deterministic
+def test_equal_labels_make_pulses_additive_and_so_reversible(
+    label: float, g: float, first: int, then: int
+) -> None:
+    pulses, start = Pulses(1000, label, label), conductance(g)
+
+    def write(g: Tensor, n: int) -> Tensor:
+        return pulses.write(g, torch.full_like(g, n), G_MIN, G_MAX)
+
+    torch.testing.assert_close(write(write(start, first), then), write(start, first + then))
+    torch.testing.assert_close(write(write(start, first), -first), start)
+
+
+def test_a_positive_potentiation_label_steps_most_at_low_conductance() -> None:
+    g = torch.linspace(G_MIN, G_MAX - 5, 30, dtype=torch.float64)
+    step = Pulses(potentiation=2.4).write(g, torch.ones_like(g), G_MIN, G_MAX) - g
+    assert (step > 0).all()
+    assert (step.diff() < 0).all()
+
+
+def test_opposite_signs_step_unequally_up_and_down_and_equal_signs_almost_equally() -> None:
+    g = conductance(10, 90)
+    one = torch.ones_like(g)
+
+    def rise_over_fall(pulses: Pulses) -> list[float]:
+        rise = pulses.write(g, one, G_MIN, G_MAX) - g
+        fall = g - pulses.write(g, -one, G_MIN, G_MAX)
+        return [float(r) for r in rise / fall]
+
+    low, high = rise_over_fall(Pulses(100, 2.4, -4.88))
+    assert low > 4
+    assert high < 1 / 4
+    assert rise_over_fall(Pulses(100, 1.75, 1.46)) == pytest.approx([1, 1], abs=0.1)
+
+
+@pytest.mark.parametrize("label", [0.0, 1.46, 4.88, 9.0])
+def test_depression_with_a_negative_label_mirrors_potentiation_with_the_positive_one(
+    label: float,
+) -> None:
+    g = torch.linspace(G_MIN, G_MAX, 30, dtype=torch.float64)
+    n = torch.arange(30, dtype=torch.float64)
+    pulses = Pulses(100, potentiation=label, depression=-label)
+    up = pulses.write(g, n, G_MIN, G_MAX)
+    down = pulses.write(G_MIN + G_MAX - g, -n, G_MIN, G_MAX)
+    torch.testing.assert_close(down, G_MIN + G_MAX - up, rtol=1e-12, atol=1e-12)
+
+
+def test_depression_from_the_top_follows_the_mirrored_closed_form() -> None:
+    p_max, a = 100, abs(curvature(-4.88)) * 100
+    b = (G_MAX - G_MIN) / (1 - math.exp(-p_max / a))
+    k = torch.arange(p_max + 1, dtype=torch.float64)
+    written = Pulses(p_max, 2.4, -4.88).write(torch.full_like(k, G_MAX), -k, G_MIN, G_MAX)
+    torch.testing.assert_close(written, G_MAX - b * (1 - torch.exp(-k / a)))
+
+
+@pytest.mark.parametrize("pulses", [1, 4, 25])
+def test_cycle_to_cycle_noise_grows_with_the_root_of_the_number_of_pulses(pulses: int) -> None:
+    sigma, cells = 0.01, 40_000
+    g = torch.full((cells,), 40.0, dtype=torch.float64)
+    n = torch.full_like(g, pulses)
+    noisy = Pulses(100, 0.5, 0.5, sigma).write(g, n, G_MIN, G_MAX, generator())
+    error = noisy - Pulses(100, 0.5, 0.5).write(g, n, G_MIN, G_MAX)
+    expected = sigma * (G_MAX - G_MIN) * math.sqrt(pulses)
+    assert error.std().item() == pytest.approx(expected, rel=5 / math.sqrt(2 * cells))
+    assert abs(error.mean().item()) < 5 * expected / math.sqrt(cells)
+
+
+def test_the_noise_is_that_of_the_generator() -> None:
+    pulses, g, n = Pulses(cycle_to_cycle=0.05), torch.full((8,), 50.0), torch.ones(8)
+    first, again, other = (pulses.write(g, n, G_MIN, G_MAX, generator(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+labels = st.floats(-9, 9)
+
+
+@given(
+    up=labels,
+    down=labels,
+    sigma=st.sampled_from([0.0, 0.05, 10.0]),
+    levels=st.integers(1, 1000),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    cells=st.lists(st.tuples(st.floats(0, 1), st.integers(-3000, 3000)), min_size=1),
+)
+@deterministic
+def test_a_write_never_leaves_the_range_and_moves_towards_its_pulses(
+    up: float,
+    down: float,
+    sigma: float,
+    levels: int,
+    dtype: torch.dtype,
+    cells: list[tuple[float, int]],
+) -> None:
+    place, n = torch.tensor(cells, dtype=dtype).T
+    g = (G_MIN + place * (G_MAX - G_MIN)).clamp(G_MIN, G_MAX)
+    new = Pulses(levels, up, down, sigma).write(g, n, G_MIN, G_MAX, generator())
+    assert ((new >= G_MIN) & (new <= G_MAX)).all()
+    assert torch.equal(new[n == 0], g[n == 0])
+    if sigma == 0:
+        assert ((new - g) * n >= 0).all()
+
+
+def test_a_write_changes_neither_its_input_nor_the_global_generator() -> None:
+    g, before = torch.full((4,), 50.0), torch.get_rng_state()
+    Pulses(100, 2.4, -4.88, 0.1).write(g, torch.ones(4), G_MIN, G_MAX, generator())
+    assert torch.equal(g, torch.full((4,), 50.0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("levels", 0),
+        ("levels", 2.5),
+        ("potentiation", 9.5),
+        ("potentiation", math.nan),
+        ("depression", -10.0),
+        ("cycle_to_cycle", -0.1),
+        ("cycle_to_cycle", math.inf),
+    ],
+)
+def test_impossible_cells_are_refused(argument: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{argument} = {value}"):
+        Pulses(**{argument: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("low", "high"), [(5, 5), (5, 1), (-1, 5), (0, math.inf), (math.nan, 1)])
+def test_an_impossible_range_is_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="g_min"):
+        Pulses().write(torch.ones(1), torch.ones(1), low, high)
+
+
+def test_noise_without_a_generator_is_refused() -> None:
+    with pytest.raises(ValueError, match="generator"):
+        Pulses(cycle_to_cycle=0.1).write(torch.ones(1), torch.ones(1), G_MIN, G_MAX)
+
+
+# gradients become pulses
+
+
+def test_with_a_linear_noiseless_fine_grained_cell_training_is_gradient_descent() -> None:
+    torch.manual_seed(0)
+    x, target = torch.randn(30, 5, dtype=torch.float64), torch.randn(30, 3, dtype=torch.float64)
+    start = torch.rand(1, 2, 3, 5, dtype=torch.float64) * 40 + 30
+    scale = 50.0
+    runs = []
+    for make in (
+        lambda p: optimiser(p, Pulses(levels=1_000_000), lr=100.0),
+        lambda p: torch.optim.SGD([p], lr=100.0),
+    ):
+        g = start.clone().requires_grad_()
+        descent = make(g)
+        for _ in range(50):
+            weight = (g[0, 0] - g[0, 1]) / scale
+            (g.grad,) = torch.autograd.grad(((x @ weight.T - target) ** 2).mean(), g)
+            descent.step()
+        runs.append(g.detach())
+    assert (runs[1] - start).abs().max() > 5
+    torch.testing.assert_close(runs[0], runs[1], rtol=1e-5, atol=0)
+
+
+def test_the_manhattan_rule_reads_only_the_sign_and_leaves_zero_gradients_alone() -> None:
+    p = parameter([[[[50.0, 50.0, 50.0]]]], [[[[1e9, -1e-9, 0.0]]]])
+    optimiser(p, rule="manhattan", lr=123.0).step()
+    assert p.flatten().tolist() == [49, 51, 50]
+
+
+@pytest.mark.parametrize(
+    ("rounding", "steps"),
+    [("truncate", [0, 0, -1, 2]), ("nearest", [0, -1, -1, 3])],
+)
+def test_requests_below_a_pulse_are_dropped_or_rounded(rounding: str, steps: list[float]) -> None:
+    p = parameter([[[[50.0] * 4]]], [[[[0.4, 0.6, 1.4, -2.9]]]])
+    optimiser(p, rounding=rounding).step()
+    assert (p - 50).flatten().tolist() == steps
+
+
+def test_a_small_gradient_repeated_for_ever_is_lost_unless_rounding_is_stochastic() -> None:
+    moved = {}
+    for rounding in ("truncate", "nearest", "stochastic"):
+        p = parameter([[[[50.0]]]], [[[[-0.2]]]])
+        descent = optimiser(p, rounding=rounding)
+        for _ in range(100):
+            descent.step()
+        moved[rounding] = p.item() - 50
+    assert moved["truncate"] == moved["nearest"] == 0 < moved["stochastic"]
+
+
+@pytest.mark.parametrize("request_", [0.03, 0.5, 2.25, -0.7, -3.1])
+def test_stochastic_rounding_is_unbiased_and_uses_the_two_nearest_numbers(request_: float) -> None:
+    cells = 40_000
+    p = parameter(torch.full((1, 1, 1, cells), 50.0).tolist(), [[[[-request_] * cells]]])
+    optimiser(p, rounding="stochastic").step()
+    n = (p.detach() - 50).round()
+    fraction = request_ - math.floor(request_)
+    spread = math.sqrt(fraction * (1 - fraction) / cells)
+    assert set(n.flatten().tolist()) == {math.floor(request_), math.ceil(request_)}
+    assert n.mean().item() == pytest.approx(request_, abs=5 * spread)
+
+
+def test_a_cell_without_gradient_gets_no_pulse_under_stochastic_rounding() -> None:
+    p = parameter([[[[50.0] * 1000]]], [[[[0.0] * 1000]]])
+    descent = optimiser(p, rounding="stochastic")
+    descent.step()
+    assert descent.pulses().item() == 0
+
+
+def test_no_write_sends_more_pulses_than_cross_the_range() -> None:
+    p = parameter([[[[G_MIN]]]], [[[[-1e6]]]])
+    descent = optimiser(p)
+    descent.step()
+    assert p.item() == G_MAX
+    assert descent.pulses().item() == 100
+
+
+@pytest.mark.parametrize(
+    ("scheme", "grad", "cells", "pulses"),
+    [
+        ("both", 3.0, [47, 53], [3, 3]),
+        ("both", -3.0, [53, 47], [3, 3]),
+        ("one", 3.0, [47, 50], [3, 0]),
+        ("one", -3.0, [53, 50], [3, 0]),
+        ("potentiate", 3.0, [50, 53], [0, 3]),
+        ("potentiate", -3.0, [53, 50], [3, 0]),
+    ],
+)
+def test_the_scheme_decides_which_cell_of_a_pair_is_written(
+    scheme: str, grad: float, cells: list[float], pulses: list[int]
+) -> None:
+    p = pair(50.0, 50.0, grad)
+    descent = optimiser(p, pair=scheme)
+    descent.step()
+    assert p.flatten().tolist() == cells
+    assert descent.state[p]["pulses"].flatten().tolist() == pulses
+
+
+def test_potentiation_alone_ends_with_both_cells_at_the_top() -> None:
+    p = pair(50.0, 50.0, 1.0)
+    descent = optimiser(p, rule="manhattan", pair="potentiate")
+    for _ in range(200):
+        descent.step()
+        p.grad = -p.grad if p.grad is not None else None
+    assert p.flatten().tolist() == [G_MAX, G_MAX]
+
+
+def test_pulses_and_writes_are_counted_per_cell_and_totalled_per_replica() -> None:
+    p = parameter([[[[[50.0, 50.0]]]], [[[[50.0, 101.0]]]]], [[[[[2.0, 0.0]]]], [[[[-3.0, -5.0]]]]])
+    q = parameter([[[[[50.0]]]], [[[[50.0]]]]], [[[[[0.0]]]], [[[[1.0]]]]])
+    descent = PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX)
+    assert descent.pulses().tolist() == descent.writes().tolist() == [0, 0]
+    descent.step()
+    q.grad = None
+    descent.step()
+    assert descent.state[p]["pulses"].flatten().tolist() == [4, 0, 6, 10]
+    assert descent.state[p]["writes"].flatten().tolist() == [2, 0, 2, 2]
+    assert descent.state[q]["writes"].flatten().tolist() == [0, 1]
+    assert descent.pulses().tolist() == [4, 17]
+    assert descent.writes().tolist() == [2, 5]
+    assert p.flatten().tolist() == [46, 50, 56, 101]
+
+
+def test_replicas_do_not_see_each_other() -> None:
+    torch.manual_seed(0)
+    start, grad = torch.rand(4, 2, 1, 2, 3, 5) * 100 + 1, torch.randn(4, 2, 1, 2, 3, 5)
+    pulses = Pulses(64, 2.4, -4.88)
+
+    def train(replicas: slice) -> tuple[Tensor, Tensor]:
+        p = start[replicas].clone().requires_grad_()
+        p.grad = grad[replicas].clone()
+        descent = optimiser(p, pulses, lr=5.0)
+        for _ in range(5):
+            descent.step()
+        return p.detach(), descent.pulses()
+
+    together, counts = train(slice(None))
+    alone, count = train(slice(2, 3))
+    assert counts.shape == (4, 2)
+    assert torch.equal(together[2:3], alone)
+    assert torch.equal(counts[2:3], count)
+
+
+def test_a_convolution_has_its_sides_before_its_four_weight_dimensions() -> None:
+    p = torch.full((1, 2, 4, 3, 2, 2), 50.0, requires_grad=True)
+    p.grad = torch.ones_like(p)
+    optimiser(p, pair="one", weight_dim=4).step()
+    assert (p[:, 0] == 49).all()
+    assert (p[:, 1] == 50).all()
+
+
+def test_groups_have_their_own_options_and_schedulers_change_the_rate() -> None:
+    p, q = (parameter([[[[50.0]]]], [[[[4.0]]]]) for _ in range(2))
+    groups: list[dict[str, Any]] = [
+        {"params": [p], "rule": "manhattan"},
+        {"params": [q], "lr": 2.0},
+    ]
+    descent = PulseOptimizer(groups, Pulses(), g_min=G_MIN, g_max=G_MAX)
+    schedule = ExponentialLR(descent, gamma=0.5)
+    descent.step()
+    schedule.step()
+    descent.step()
+    assert (p.item(), q.item()) == (48, 50 - 8 - 4)
+
+
+def test_a_step_evaluates_its_closure_with_gradients_and_returns_the_loss() -> None:
+    p = torch.full((1, 1, 1, 1), 50.0, requires_grad=True)
+    descent = optimiser(p)
+
+    def closure() -> float:
+        (p.grad,) = torch.autograd.grad(loss := (p**2).sum() / 50, p)
+        return loss.item()
+
+    assert descent.step(closure) == 50
+    assert p.item() == 48
+
+
+def noisy_training(seed: int = 0) -> tuple[Tensor, PulseOptimizer]:
+    p = parameter(torch.full((1, 2, 3, 3), 50.0).tolist(), torch.full((1, 2, 3, 3), 0.3).tolist())
+    return p, optimiser(p, Pulses(100, 1.0, -1.0, 0.02), rounding="stochastic", seed=seed)
+
+
+def test_the_same_seed_trains_the_same_and_leaves_the_global_generator_alone() -> None:
+    before, results = torch.get_rng_state(), []
+    for seed in (1, 1, 2):
+        p, descent = noisy_training(seed)
+        for _ in range(5):
+            descent.step()
+        results.append(p.detach())
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_saved_optimiser_continues_exactly(tmp_path: Path) -> None:
+    p, descent = noisy_training()
+    descent.step()
+    descent.state[p]["pulses"] += 2**60 + 1  # exact in int64, not in the dtype of p
+    torch.save(descent.state_dict(), tmp_path / "state.pt")
+    q, resumed = noisy_training(seed=9)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt"))
+    with torch.no_grad():
+        q.copy_(p)
+    descent.step()
+    resumed.step()
+    assert torch.equal(p, q)
+    assert torch.equal(descent.pulses(), resumed.pulses())
+    assert torch.equal(descent.writes(), resumed.writes())
+
+
+def test_a_copied_optimiser_continues_exactly_on_its_own_parameters() -> None:
+    p, descent = noisy_training()
+    twin = copy.deepcopy(descent)
+    q = twin.param_groups[0]["params"][0]
+    q.grad = p.grad
+    twin.step()
+    assert not torch.equal(p, q)
+    assert descent.writes().item() == 0
+    descent.step()
+    assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"g_min": 5.0, "g_max": 5.0}, "g_min"),
+        ({"lr": 0.0}, "lr = 0.0"),
+        ({"lr": math.nan}, "lr = nan"),
+        ({"rule": "adam"}, "rule = 'adam'.*proportional.*manhattan"),
+        ({"rounding": "up"}, "rounding = 'up'.*nearest.*truncate.*stochastic"),
+        ({"pair": "none"}, "pair = 'none'.*both.*one.*potentiate"),
+        ({"weight_dim": 0}, "weight_dim = 0"),
+        ({"weight_dim": 4}, "shape of params"),
+        ({"weight_dim": 1}, "shape of params"),
+        ({"g_min": 60.0}, "params.*out of range"),
+        ({"g_max": 40.0}, "params.*out of range"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], names: str) -> None:
+    p = torch.full((1, 2, 3, 3), 50.0, requires_grad=True)
+    with pytest.raises(ValueError, match=names):
+        PulseOptimizer([p], Pulses(), **({"g_min": G_MIN, "g_max": G_MAX} | options))
+
+
+@pytest.mark.parametrize("scheme", ["one", "potentiate"])
+def test_a_single_array_has_no_pair_to_choose_from(scheme: str) -> None:
+    p = torch.full((1, 1, 3, 3), 50.0, requires_grad=True)
+    with pytest.raises(ValueError, match=r"shape of params.*sides in \(2,\)"):
+        optimiser(p, pair=scheme)
+
+
+def test_whole_number_conductances_are_refused() -> None:
+    with pytest.raises(ValueError, match="dtype of params"):
+        optimiser(torch.full((1, 1, 3, 3), 50))
+
+
+def test_conductances_a_rounding_error_outside_the_range_are_taken_and_clipped() -> None:
+    p = parameter([[[[G_MAX + 1e-6, G_MIN - 1e-6]]]], [[[[0.0, 0.0]]]])
+    optimiser(p).step()
+    assert p.flatten().tolist() == [G_MAX, G_MIN]
+
+
+def test_parameters_with_different_replicas_are_refused() -> None:
+    p, q = (torch.full((n, 1, 2, 3, 3), 50.0, requires_grad=True) for n in (4, 5))
+    with pytest.raises(ValueError, match="replicas of params"):
+        PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX)

@@ -1,0 +1,107 @@
+"""Run one chapter with other parameters: `python tools/run.py CHAPTER [-p NAME VALUE]...`.
+
+Papermill runs a notebook even if a parameter is misspelt or of the wrong type; here nothing runs
+until every name and value fits the chapter's `parameters` cell. Values are YAML, and `1e-3` is a
+number.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import papermill
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+USAGE = 'usage: make run CHAPTER=name ARGS="-p name value -p name value ..."'
+Parameters = dict[str, tuple[Any, str]]  # name -> (default, comment)
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which a number with an exponent needs no decimal point."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parameters(notebook: Path) -> Parameters:
+    """What the notebook's `parameters` cell declares."""
+    found = papermill.inspect_notebook(str(notebook))
+    return {name: (ast.literal_eval(one["default"]), one["help"]) for name, one in found.items()}
+
+
+def listing(known: Parameters) -> str:
+    """The parameters, one a line, with default, type and comment."""
+    width = max(map(len, known), default=0)
+    rows = ((name, repr(value), type(value).__name__, said) for name, (value, said) in known.items())
+    return "\n".join(f"  {name:{width}}  {value} ({kind})  {said}" for name, value, kind, said in rows)
+
+
+def fitting(value: Any, default: Any) -> Any:
+    """`value` as what `default` is; raises `ValueError` if it is of another type."""
+    if isinstance(default, list) and isinstance(value, list):
+        return [fitting(item, default[0]) for item in value] if default else value
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise ValueError(f"of type {type(value).__name__}, not {type(default).__name__}")
+    return value
+
+
+def among(name: str, known: Iterable[str], kind: str) -> None:
+    """Raises `ValueError` unless `name` is known, with the likeliest of the known names."""
+    if name not in known:
+        near = difflib.get_close_matches(name, list(known), 1)
+        raise ValueError(f"no {kind} {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+
+
+def checked(given: list[str], known: Parameters) -> dict[str, Any]:
+    """The command line's `-p name value` triples as values that fit; raises `ValueError`."""
+    if len(given) % 3 or any(flag != "-p" for flag in given[::3]):
+        raise ValueError(USAGE)
+    values: dict[str, Any] = {}
+    for name, text in zip(given[1::3], given[2::3], strict=True):
+        among(name, known, "parameter")
+        try:
+            values[name] = fitting(yaml.load(text, Loader), known[name][0])
+        except (yaml.YAMLError, ValueError) as error:
+            raise ValueError(f"{name} = {text}: {error}") from None
+    return values
+
+
+def main(chapter: str, given: list[str], root: Path = ROOT) -> int:
+    """Check, run, say where the executed notebook is; returns the exit code."""
+    chapters = {path.stem: path for path in sorted((root / "chapters").glob("*.ipynb"))}
+    valid = f"chapters: {', '.join(chapters)}"
+    try:
+        among(chapter, chapters, "chapter")
+        known = parameters(chapters[chapter])
+        valid = f"parameters of {chapter}:\n{listing(known)}"
+        values = checked(given, known)
+    except ValueError as error:
+        print(f"{error}\n{valid}", file=sys.stderr)
+        return 2
+    resolved = {name: values.get(name, default) for name, (default, _) in known.items()}
+    digest = hashlib.sha256(json.dumps(resolved).encode()).hexdigest()[:10]
+    output = root / "_build" / "runs" / f"{chapter}-{digest}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = str(root / "chapters")
+        papermill.execute_notebook(str(chapters[chapter]), str(output), values, cwd=folder)
+    except papermill.PapermillExecutionError as error:
+        print(f"{error}\nstopped; what ran is in {output}", file=sys.stderr)
+        return 1
+    print(f"the chapter as run: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]))
