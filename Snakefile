@@ -16,14 +16,15 @@ notebook_sources = runpy.run_path("cimlib/sources.py")["notebook_sources"]
 
 ALL_CORES = workflow.cores or 1
 CHAPTERS = sorted(path.stem for path in Path("chapters").glob("*.ipynb"))
+CHECKS = ["lint", "unit", "book", *CHAPTERS]
 LIBRARY = sorted(Path("cimlib").rglob("*.py"))
 SETTINGS = ["requirements.txt", "constraints.txt", "pyproject.toml"]
-PROSE = ["_config.yml", "_toc.yml", "intro.md", "references.bib"]
-PROSE += sorted(path for folder in ("_extra", "pages") for path in Path(folder).rglob("*.*"))
+NOTEBOOKS = {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}
+PROSE = ["_config.yml", "_toc.yml", "intro.md", "references.bib", "pages", "_extra"]
 
 
 def files(*patterns):
-    return sorted(path for pattern in patterns for path in Path().glob(pattern))
+    return sorted(path for pattern in patterns for path in Path().glob(pattern) if path.is_file())
 
 
 @cache
@@ -47,7 +48,11 @@ def points():
 
 
 def point(wildcards):
-    return points()[wildcards.sweep, wildcards.key]
+    try:
+        return points()[wildcards.sweep, wildcards.key]
+    except KeyError:
+        path = f"data/results/{wildcards.sweep}/{wildcards.key}.json"
+        raise ValueError(f"no sweep asks for {path}: delete it") from None
 
 
 @cache
@@ -57,35 +62,34 @@ def all_records():
     again = {str(target) for target in workflow.dag_settings.forcerun}
     due = [p for path, p in paths.items() if str(path) in again or not path.exists()]
     hours = sum(p.minutes * min(p.threads, ALL_CORES) for p in due) / 60 / ALL_CORES
-    told = f"{len(due)} of {len(paths)} records to run, about {hours:.1f} h on {ALL_CORES} cores"
+    told = f"{len(due)} of {len(paths)} records to run, about {hours:.2f} h on {ALL_CORES} cores"
     print(told if due else f"all {len(paths)} records are there", file=sys.stderr)
     return list(paths)
 
 
 wildcard_constraints:
-    chapter=r"\w+",
+    chapter="|".join(CHAPTERS),
     sweep=r"\w+",
     key=r"\w+",
 
+onerror:
+    if "test" in sys.argv:
+        failed = [check for check in CHECKS if not Path("_build/checked", check).exists()]
+        print("not passed, see above:", *failed, file=sys.stderr)
 
 localrules: book, html, test, sweep, refresh
-
 
 rule book:
     input: "_build/html/index.html"
 
-
 rule html:
     input: "_build/committed/index.html"
 
-
 rule test:
-    input: expand("_build/checked/{check}", check=["lint", "unit", "book", *CHAPTERS])
-
+    input: expand("_build/checked/{check}", check=CHECKS)
 
 rule sweep:
     input: lambda wildcards: all_records()
-
 
 rule record:
     # No input: the key in the name says what was run, so a record that exists is never run again.
@@ -96,75 +100,56 @@ rule record:
         "OMP_NUM_THREADS={threads} python -m cimlib.records run"
         " data/sweeps/{wildcards.sweep}.yml {wildcards.key}"
 
-
 rule chapter:
     input: lambda wildcards: reached(wildcards.chapter)
     output: "_build/executed/{chapter}.ipynb"
     params: running="_build/executing/{chapter}.ipynb"
     threads: ALL_CORES # one at a time: each shows a progress bar
-    message: "running {input[0]}"
     shell:
         "mkdir -p _build/executing &&"
         " papermill --cwd chapters -k python3 {input[0]} {params.running} &&"
         " mv {params.running} {output}"
 
-
 rule render:
     input:
-        PROSE, LIBRARY, SETTINGS,
-        notebooks=lambda wildcards: expand(
-            {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}[
-                wildcards.which
-            ],
-            chapter=CHAPTERS,
-        ),
+        files(*PROSE, "pages/**/*", "_extra/*", "_extra/mathjax/*"), LIBRARY, SETTINGS,
+        notebooks=lambda wildcards: expand(NOTEBOOKS[wildcards.which], chapter=CHAPTERS),
     output: "_build/{which,html|committed}/index.html"
     params: stage="_build/stage-{which}"
-    message: "rendering _build/{wildcards.which}"
     shell:
-        "rm -rf {params.stage} && mkdir -p {params.stage}/chapters &&"
-        " cp -r _config.yml _toc.yml intro.md references.bib _extra pages {params.stage} &&"
+        "echo 'rendering _build/{wildcards.which}' &&"
+        " rm -rf {params.stage} && mkdir -p {params.stage}/chapters && cp -r {PROSE} {params.stage} &&"
         " cp {input.notebooks} {params.stage}/chapters &&"
         " jupyter-book build -q -W --keep-going {params.stage} > /dev/null &&"
-        " rm -rf _build/{wildcards.which} &&"
-        " mv {params.stage}/_build/html _build/{wildcards.which}"
-
+        " rm -rf _build/{wildcards.which} && mv {params.stage}/_build/html _build/{wildcards.which}"
 
 rule refresh:
     input: expand("_build/executed/{chapter}.ipynb", chapter=CHAPTERS)
     shell: "python tools/refresh.py {input}"
 
-
 rule lint:
     input: LIBRARY, SETTINGS, files("tests/**/*.py", "tools/*.py", "chapters/*.ipynb")
     output: touch("_build/checked/lint")
-    message: "style, types and import order"
-    shell: "ruff check && mypy && lint-imports --no-cache"
-
+    shell: "ruff check && mypy && lint-imports --no-cache --no-logo"
 
 rule unit:
     input: LIBRARY, SETTINGS, files("tests/**/*.py", "data/*.*", "data/*/*.yml", "data/*/*/*.json")
     output: touch("_build/checked/unit")
-    message: "tests of the library"
     threads: ALL_CORES
     shell:
         "pytest -n {threads} --cov=cimlib --cov-report=term --cov-fail-under=90"
         " --ignore=tests/test_book.py --ignore=tests/test_html.py --ignore=tests/test_run.py"
 
-
 rule nbval:
     input: lambda wildcards: reached(wildcards.chapter)
     output: touch("_build/checked/{chapter}")
-    message: "{input[0]}: stored outputs against fresh ones"
     threads: ALL_CORES
     shell: "pytest --nbval --nbval-current-env --nbval-cell-timeout=300 {input[0]}"
-
 
 rule bookcheck:
     input:
         "_build/committed/index.html",
-        files("tests/test_*.py", "tests/conftest.py", "tools/*.py", "chapters/*.ipynb", "*.md"),
+        files("tests/*.py", "tools/*.py", "chapters/*.ipynb", "data/*/*.yml", "data/*/*/*.json"),
     output: touch("_build/checked/book")
-    message: "checks of the book"
     threads: ALL_CORES
     shell: "pytest tests/test_book.py tests/test_html.py tests/test_run.py"

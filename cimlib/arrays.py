@@ -21,8 +21,8 @@ class Conductances:
     """What one layer's array holds.
 
     Args:
-        cells: (slices, sides, *W.shape), µS.
-        reference: (*W.shape[1:]), µS: one conductance per row, or ``None``.
+        cells: ``(slices, sides, *W.shape)``, µS.
+        reference: ``(*W.shape[1:])``, µS: one conductance per row, or ``None``.
         scale: (slices,), µS per unit of weight.
         connected: bool, like ``cells``: cells whose access transistor is on, or ``None`` for all.
     """
@@ -94,7 +94,7 @@ class Array:
 
     @property
     def sides(self) -> int:
-        """Arrays whose difference makes the sign: 2 for a pair, 1 for a single array."""
+        """Arrays whose difference makes the sign (2 for a pair, 1 for a single array)."""
         return 1
 
     def cell_shape(self, weight: tuple[int, ...]) -> tuple[int, ...]:
@@ -293,7 +293,7 @@ class BitSliced(DoubleArray):
 
     @property
     def noise_factor(self) -> float:
-        """Spread of a weight in units of σ·w_max with one draw per digit: 0.77763 for 8 bits in 2."""
+        """Spread of a weight in units of σ·w_max with one draw per digit (0.77763 for 8 bits in 2)."""
         powers = [2 ** (j * self.cell_bits) for j in range(self.slices)]
         return float(sum(p * p for p in powers) ** 0.5 / sum(powers))
 

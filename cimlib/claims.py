@@ -23,29 +23,52 @@ CLAIMS = records.ROOT / "data" / "claims"
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """One measurement that bears on a claim.
+class Reading:
+    """Which values to read: one result of one record, with one value per seed or chip.
 
     Args:
         experiment: whose records are read.
-        given: parameters that select exactly one record, up to ``tuned``.
-        value: the result measured, one value per seed or chip.
-        against: parameters that differ in the record compared with, pair by pair; none: no pairing.
-        compare: ``"difference"`` or ``"percent"`` (change relative to the other's mean).
-        statistic: ``"mean"`` (Student's t) or ``"std"`` (paired bootstrap, 9,999 resamples).
-        tuned: a parameter chosen by the least ``validation_error`` among the records selected.
-        above, below: the whole interval must lie in (above, below) for the claim to hold here.
-        label: what this measurement is, in words.
+        given: parameters that select one record, or several that differ only in ``tuned``.
+        value: the name of the result.
+        tuned: a parameter chosen by the least mean ``validation_error`` of the records selected.
     """
 
     experiment: str
     given: dict[str, Any]
     value: str
-    label: str
-    against: dict[str, Any] | None = None
-    compare: Literal["difference", "percent"] = "difference"
-    statistic: Literal["mean", "std"] = "mean"
     tuned: str | None = None
+
+    def values(self) -> tuple[Values, bool]:
+        """The values (n,), and whether older code made them. ``ValueError`` unless one record fits."""
+        found = records.select(records.read(self.experiment), **self.given)
+        if self.tuned is not None:
+            found = records.tuned(found, self.tuned)
+        if len(found) != 1:
+            raise ValueError(f"{len(found)} records of {self.experiment} have {self.given}; one is needed")
+        return np.asarray(found.iloc[0][self.value], dtype=float), bool(found.iloc[0]["stale"])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One measurement that bears on a claim.
+
+    Args:
+        label: what it is, in words.
+        of: what is measured.
+        against: what it is compared with, value by value on the same seeds or chips; may be absent.
+        compare: ``"difference"`` or ``"ratio"`` of the two.
+        statistic: ``"mean"`` or ``"std"`` over the values.
+        above, below: the whole 95 % interval must lie between them for the claim to hold here.
+
+    The interval is Student's t for a mean or a difference of means, else a paired percentile
+    bootstrap with 9,999 resamples.
+    """
+
+    label: str
+    of: Reading
+    against: Reading | None = None
+    compare: Literal["difference", "ratio"] = "difference"
+    statistic: Literal["mean", "std"] = "mean"
     above: float = -np.inf
     below: float = np.inf
 
@@ -91,59 +114,55 @@ class Claim:
         return "partly" if "holds" in status else "not reproduced"
 
 
-def _spread_difference(a: Values, b: Values | None) -> tuple[float, float, float]:
-    """Standard deviation of ``a`` (minus that of ``b``, paired) with a bootstrap 95 % interval."""
-    data = (a,) if b is None else (a, b)
+def _bootstrap(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, float, float]:
+    """Estimate and interval of what has no t interval: paired, percentile, the same every time."""
 
-    def statistic(*sample: Values, axis: int = -1) -> Any:
-        spread = [np.std(s, ddof=1, axis=axis) for s in sample]
-        return spread[0] if b is None else spread[0] - spread[1]
+    def estimate(*sample: Values, axis: int = -1) -> Any:
+        by_mean = evidence.statistic == "mean"
+        each = [s.mean(axis) if by_mean else s.std(axis, ddof=1) for s in sample]
+        if len(each) == 1:
+            return each[0]
+        return each[0] / each[1] if evidence.compare == "ratio" else each[0] - each[1]
 
-    result = stats.bootstrap(
-        data,
-        statistic,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
+    if all(np.ptp(values) == 0 for values in data):
+        return (float(estimate(*data)),) * 3
+    rng = np.random.default_rng(0)
+    result = stats.bootstrap(data, estimate, paired=True, method="percentile", rng=rng)
     low, high = result.confidence_interval
-    return float(statistic(*data)), float(low), float(high)
-
-
-def _one(evidence: Evidence, where: dict[str, Any]) -> tuple[Values, bool]:
-    found = records.select(records.read(evidence.experiment), **where)
-    if evidence.tuned is not None:
-        found = records.tuned(found, evidence.tuned)
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} records have {where}; evidence needs exactly one")
-    return np.asarray(found.iloc[0][evidence.value], dtype=float), bool(found.iloc[0]["stale"])
+    return float(estimate(*data)), float(low), float(high)
 
 
 def measure(evidence: Evidence) -> Measured:
-    """Read the records and compare; raises ``ValueError`` unless exactly one record is selected."""
-    a, stale = _one(evidence, evidence.given)
-    b = None
+    """Read the records and compare. ``ValueError`` if the values cannot be paired."""
+    a, stale = evidence.of.values()
+    data: tuple[Values, ...] = (a,)
     if evidence.against is not None:
-        b, other_stale = _one(evidence, {**evidence.given, **evidence.against})
-        stale = stale or other_stale
+        b, other_stale = evidence.against.values()
+        data, stale = (a, b), stale or other_stale
         if len(a) != len(b):
             raise ValueError(f"{evidence.label}: {len(a)} and {len(b)} values cannot be paired")
-        if evidence.compare == "percent":
-            a, b = 100 * a / b.mean(), 100 * b / b.mean()
-    if evidence.statistic == "std":
-        estimate, low, high = _spread_difference(a, b)
-    else:
-        values = a if b is None else a - b
+    if evidence.statistic == "mean" and (len(data) == 1 or evidence.compare == "difference"):
+        values = a if len(data) == 1 else a - data[1]
         estimate, (low, high) = float(values.mean()), interval(values)
+    else:
+        estimate, low, high = _bootstrap(evidence, data)
+    outside = high <= evidence.above or low >= evidence.below
+    status: Literal["holds", "fails", "open", "stale"] = "fails" if outside else "open"
     if stale:
-        status: Literal["holds", "fails", "open", "stale"] = "stale"
+        status = "stale"
     elif evidence.above < low and high < evidence.below:
         status = "holds"
-    else:
-        outside = high <= evidence.above or low >= evidence.below
-        status = "fails" if outside else "open"
     return Measured(estimate, low, high, len(a), status)
+
+
+def _evidence(label: str, of: dict[str, Any], against: dict[str, Any] | None = None, **rule: Any) -> Evidence:
+    """From the ledger's form, in which ``against`` names only what differs from ``of``."""
+    if against is None:
+        return Evidence(label, Reading(**of), **rule)
+    given = against.get("given", {})
+    if "experiment" not in against:
+        given = {**of["given"], **given}
+    return Evidence(label, Reading(**of), Reading(**{**of, **against, "given": given}), **rule)
 
 
 def load(paper: str, directory: Path | None = None) -> list[Claim]:
@@ -158,7 +177,7 @@ def load(paper: str, directory: Path | None = None) -> list[Claim]:
         raise ValueError(f"paper = {paper!r} has no ledger; allowed: {', '.join(papers(directory))}")
     claims = []
     for entry in yaml.safe_load(path.read_text()):
-        evidence = tuple(Evidence(**item) for item in entry.pop("evidence", []))
+        evidence = tuple(_evidence(**item) for item in entry.pop("evidence", []))
         if bool(evidence) == bool(entry.get("reason")):
             raise ValueError(f"{path}: claim {entry['id']!r} needs evidence or a reason, not both")
         measured = tuple(measure(item) for item in evidence)
@@ -179,7 +198,7 @@ def table(claims: Sequence[Claim]) -> str:
         found = [claim.measure]
         for evidence, m in zip(claim.evidence, claim.measured, strict=True):
             found.append(
-                f"{evidence.label}: {m.estimate:.1f} [{m.low:.1f}, {m.high:.1f}] {claim.unit}, "
+                f"{evidence.label}: {m.estimate:.2f} [{m.low:.2f}, {m.high:.2f}] {claim.unit}, "
                 f"n = {m.n}, {m.status}"
             )
         if claim.reason:

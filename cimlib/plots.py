@@ -15,13 +15,17 @@ from cimlib.montecarlo import interval
 # Okabe–Ito, one colour per method or structure throughout the book
 COLOURS = {
     "digital": "#000000",
-    "double": "#0072B2",
-    "single": "#D55E00",
-    "single, cells": "#CC79A7",
-    "single, constant term": "#E69F00",
     "software": "#000000",
+    "double": "#0072B2",
+    "double, two-sided": "#56B4E9",
+    "single": "#D55E00",
+    "single, column": "#D55E00",
+    "single, column of cells": "#CC79A7",
+    "bit-sliced": "#009E73",
     "proportional": "#009E73",
-    "Manhattan": "#56B4E9",
+    "manhattan": "#E69F00",
+    "ideal cell": "#0072B2",
+    "this cell": "#D55E00",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches
@@ -36,7 +40,6 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "svg.hashsalt": "cimlib",
 }
 
 
@@ -47,10 +50,9 @@ def figure(
 
     ``width`` and ``height`` are of one panel, in journal columns (8.6 cm).
     """
-    with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(
-            1, columns, figsize=(COLUMN * width, COLUMN * height), squeeze=False, sharey=True
-        )
+    plt.rcParams.update(STYLE)  # rc_context would undo what the notebook's backend sets meanwhile
+    size = (COLUMN * width * columns, COLUMN * height)
+    fig, axes = plt.subplots(1, columns, figsize=size, squeeze=False, sharey=True)
     panels = list(axes[0])
     for panel in panels:
         panel.set_xlabel(x)
@@ -58,11 +60,22 @@ def figure(
     return fig, panels
 
 
-def band(ax: Axes, x: Sequence[float], values: Sequence[Sequence[float]], label: str, **line: Any) -> None:
-    """Mean of each row of ``values`` (len(x), n) against ``x`` with its 95 % interval as a band."""
+def band(
+    ax: Axes,
+    x: Sequence[float],
+    values: Sequence[Sequence[float]],
+    label: str,
+    method: str | None = None,
+    **line: Any,
+) -> None:
+    """Mean of each row of ``values`` (len(x), n) against ``x`` with its 95 % interval as a band.
+
+    ``method`` names the colour in :data:`COLOURS` (default ``label``); raises ``KeyError`` for none
+    of them, so that colour always means method.
+    """
     rows = [np.asarray(row, dtype=float) for row in values]
     mean = [row.mean() for row in rows]
     low, high = zip(*(interval(row) for row in rows), strict=True)
-    colour = COLOURS.get(label)
-    (drawn,) = ax.plot(x, mean, marker="o", markersize=3, linewidth=1.4, color=colour, label=label, **line)
-    ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    colour = COLOURS[label if method is None else method]
+    ax.plot(x, mean, marker="o", markersize=3, linewidth=1.4, color=colour, label=label, **line)
+    ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)

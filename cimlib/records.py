@@ -117,7 +117,7 @@ def run(point: Point) -> Path:
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
         partial = point.path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+        partial.write_text(json.dumps(record) + "\n")
         os.replace(partial, point.path)
     return point.path
 
@@ -148,7 +148,7 @@ def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     unknown = set(where) - set(table.columns)
     if unknown:
         raise ValueError(f"{sorted(unknown)} are not columns; allowed: {sorted(table.columns)}")
-    chosen = table[[all(row[name] == value for name, value in where.items()) for _, row in table.iterrows()]]
+    chosen = table[(table[list(where)] == pd.Series(where)).all(axis=1)]
     if chosen.empty:
         raise ValueError(f"no record has {where}")
     return chosen

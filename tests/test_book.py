@@ -12,6 +12,8 @@ import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from cimlib import records
+
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 LISTS = {"scoreboard", "notation"}  # pages made from tables, without the six movements
@@ -56,6 +58,13 @@ def test_text_names_no_machine_and_no_package_host() -> None:
         for match in private.finditer((ROOT / path).read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_every_record_is_one_that_a_sweep_asks_for() -> None:
+    sweeps = (ROOT / "data" / "sweeps").glob("*.yml")
+    asked = {point.path for sweep in sweeps for point in records.points(sweep)}
+    found = set((ROOT / "data" / "results").glob("*/*.json"))
+    assert sorted(found - asked) == []
 
 
 def tracked() -> list[Path]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
-from cimlib.crossbar import fresh, program
+from cimlib.crossbar import Crossbar, crossbars, fabricate, fresh, program
 from cimlib.data import load
 from cimlib.devices import Gaussian, require
 from cimlib.hardware import Hardware
@@ -95,15 +95,17 @@ def run(params: Params) -> dict[str, Any]:
     """Evaluate one network on every chip.
 
     Returns ``accuracy`` and ``ekl`` (chips,): % and nats; ``redrawn`` (chips,): accuracy where the
-    errors are redrawn at every tenth of the images, %; ``clean`` (1,): accuracy of the digital
-    network on the whole test split, %.
+    errors are redrawn at every tenth of the images, %; ``weight_spread`` (chips,): standard deviation
+    of the first layer's weights in units of ``sigma`` times the largest; ``clean`` (1,): accuracy of
+    the digital network on the whole test split, %.
     """
     model, x, y = trained(params)
     chips = range(params.first_chip, params.first_chip + params.chips)
     network = program(model, params.hardware(params.sigma))
     held = evaluate(network, x, y, chips)
-    redrawn = []
+    redrawn, spread = [], []
     for chip in chips:
+        spread.append(_weight_spread(crossbars(fabricate(network, chip))[0]) / (params.sigma or 1.0))
         fresh(network.eval(), chip)
         with torch.no_grad():
             guesses = torch.cat([network(part).argmax(1) for part in torch.tensor_split(x, BATCHES)])
@@ -112,5 +114,12 @@ def run(params: Params) -> dict[str, Any]:
         "accuracy": np.round(held.accuracy, 3).tolist(),
         "ekl": np.round(held.ekl, 5).tolist(),
         "redrawn": np.round(redrawn, 3).tolist(),
+        "weight_spread": np.round(spread, 5).tolist(),
         "clean": [round(float(accuracy(model, *load(params.dataset, "test"))), 3)],
     }
+
+
+@torch.no_grad()
+def _weight_spread(layer: Crossbar) -> float:
+    """Standard deviation of a chip's weight errors in units of the largest weight."""
+    return float((layer.read()[0] - layer.weight).std() / layer.weight.abs().max())

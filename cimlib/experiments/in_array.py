@@ -79,7 +79,7 @@ def run(params: Params) -> dict[str, Any]:
     """Train every seed's network by pulses, in the array and through its stuck cells.
 
     Returns ``error``, ``validation_error``, ``train_error`` (seeds,), %; ``pulses`` and ``writes``
-    (seeds,): per cell, mean; ``curve`` (epochs, seeds): validation error after each epoch, %.
+    (seeds,): per cell, mean; ``curve`` (10, seeds): validation error at each tenth of training, %.
     """
     seeds = range(params.seeds)
     train, validation, test = resample(*load("iris", "all"), seeds, (90, 30, 30))
@@ -116,6 +116,7 @@ def run(params: Params) -> dict[str, Any]:
         validation=validation,
         optimizer=lambda _: optimizer,
     )
+    tenths = [max(round(tenth * params.epochs / 10), 1) - 1 for tenth in range(1, 11)]
     cells = sum(p[0].numel() for p in model.parameters())
     return {
         "error": rounded(100 - accuracy(model, *test)),
@@ -123,5 +124,5 @@ def run(params: Params) -> dict[str, Any]:
         "train_error": rounded(100 - accuracy(model, *train)),
         "pulses": rounded(optimizer.pulses() / cells),
         "writes": rounded(optimizer.writes() / cells),
-        "curve": [[round(100 - value, 2) for value in epoch] for epoch in history.validation],
+        "curve": [[round(100 - value, 1) for value in history.validation[i]] for i in tenths],
     }
