@@ -97,6 +97,7 @@ class Claim:
     scale: str
     unit: str
     number: float | None = None
+    digits: int = 1
     evidence: tuple[Evidence, ...] = ()
     reason: str = ""
     measured: tuple[Measured, ...] = field(default=(), compare=False)
@@ -195,15 +196,12 @@ def table(claims: Sequence[Claim]) -> str:
     rows = ["| The paper | What we measured | Verdict |", "|---|---|---|"]
     for claim in claims:
         said = f"{claim.statement} *({claim.where}; {claim.provenance})*"
-        found = [claim.measure]
+        found = [part for part in (claim.measure, claim.reason) if part]
         for evidence, m in zip(claim.evidence, claim.measured, strict=True):
-            found.append(
-                f"{evidence.label}: {m.estimate:.2f} [{m.low:.2f}, {m.high:.2f}] {claim.unit}, "
-                f"n = {m.n}, {m.status}"
-            )
-        if claim.reason:
-            found.append(claim.reason)
-        rows.append(f"| {said} | {'<br>'.join(found)} | **{claim.verdict}** ({claim.scale}) |")
+            estimate, low, high = (f"{value:.{claim.digits}f}" for value in (m.estimate, m.low, m.high))
+            found.append(f"{evidence.label}: {estimate} [{low}, {high}] {claim.unit}, n = {m.n}: {m.status}")
+        cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")
+        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 

@@ -1,9 +1,9 @@
 """Run records: one JSON per run, committed, and the sweeps that ask for them.
 
-A record holds its resolved parameters, per-seed or per-chip results, wall time, versions, the commit
-and a digest of the code that made it. It is written under another name and renamed, so a record that
-exists is whole; its name is a hash of its parameters, so none is made twice. Command line::
-
+A record holds its resolved parameters, per-seed or per-chip results, the digests of its data, wall
+time, versions, the commit and a digest of the code that made it. It is written under another name
+and renamed, so a record that exists is whole; its name is a hash of its parameters, so none is made
+twice. Command line::
     python -m cimlib.records run data/sweeps/single_cba.yml KEY
     python -m cimlib.records stale
 """
@@ -30,7 +30,7 @@ import yaml
 from filelock import FileLock
 from sklearn.model_selection import ParameterGrid
 
-from cimlib import experiments, sources
+from cimlib import data, experiments, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
@@ -109,6 +109,10 @@ def run(point: Point) -> Path:
             "experiment": point.experiment,
             "params": asdict(point.params),
             "result": result,
+            "data": {
+                name: {"digest": data.digest(name), "n_train": n_train}
+                for name, n_train in experiments.data(point.experiment, point.params).items()
+            },
             "seconds": round(time.perf_counter() - start, 2),
             "threads": point.threads,
             "digest": code_digest(point.experiment),

@@ -1,6 +1,6 @@
-"""One file per chapter: ``Params``, ``SCALES`` and ``run(params) -> dict``.
+"""The experiments behind the chapters: ``Params``, ``SCALES``, ``data`` and ``run(params) -> dict``.
 
-The chapter and the sweep call the same function. ``Params`` is a frozen dataclass whose defaults are
+Chapters and sweeps call the same function. ``Params`` is a frozen dataclass whose defaults are
 the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
 returns what goes into a record: lists with one value per seed or chip, never only a mean.
 """
@@ -54,6 +54,12 @@ def run(experiment: str, given: Mapping[str, Any]) -> dict[str, Any]:
     params = resolve(experiment, given)
     result: dict[str, Any] = _module(experiment).run(params)
     return result
+
+
+def data(experiment: str, params: Any) -> dict[str, int]:
+    """Data sets that a run with ``params`` uses, with the number of training samples of each."""
+    used: dict[str, int] = _module(experiment).data(params)
+    return used
 
 
 def changed(experiment: str, params: Any) -> dict[str, Any]:

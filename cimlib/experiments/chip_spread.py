@@ -48,6 +48,7 @@ class Params:
     chips: int = 30
     first_chip: int = 0
     seed: int = 0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         require(self.dataset in ("digits", "mnist"), "dataset", self.dataset, "'digits', 'mnist'")
@@ -55,6 +56,7 @@ class Params:
         for name in ("hidden", "epochs", "n_train", "chips"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
         require(self.images >= BATCHES, "images", self.images, f"an integer ≥ {BATCHES}")
+        require(self.device in ("cpu", "cuda"), "device", self.device, "'cpu', 'cuda'")
         for name in ("first_chip", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
         self.hardware(self.sigma), self.hardware(self.train_sigma)
@@ -72,23 +74,25 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
+def data(params: Params) -> dict[str, int]:
+    """Data sets used, with the number of training samples."""
+    return {params.dataset: params.n_train}
+
+
 def trained(params: Params) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """The trained digital network and the test images and labels, (images, ...) and (images,)."""
-    x, y = load(params.dataset, "train", params.n_train)
-    model = mlp(x[0].numel(), params.hidden, 10, seed=params.seed)
+    x, y = _load(params, "train", params.n_train)
+    model = mlp(x[0].numel(), params.hidden, 10, seed=params.seed).to(params.device)
     noisy = fresh(program(model, params.hardware(params.train_sigma)), params.seed)
     learner = noisy if params.train_sigma else model
-    fit(
-        learner,
-        CrossEntropy(),
-        (x, y),
-        epochs=params.epochs,
-        lr=params.lr,
-        seed=params.seed,
-        cosine=True,
-    )
+    fit(learner, CrossEntropy(), (x, y), epochs=params.epochs, lr=params.lr, seed=params.seed, cosine=True)
     model.load_state_dict(learner.state_dict())
-    return model, *load(params.dataset, "test", params.images)
+    return model, *_load(params, "test", params.images)
+
+
+def _load(params: Params, split: str, n: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = load(params.dataset, split, n)
+    return x.to(params.device), y.to(params.device)
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def run(params: Params) -> dict[str, Any]:
         "ekl": np.round(held.ekl, 5).tolist(),
         "redrawn": np.round(redrawn, 3).tolist(),
         "weight_spread": np.round(spread, 5).tolist(),
-        "clean": [round(float(accuracy(model, *load(params.dataset, "test"))), 3)],
+        "clean": [round(float(accuracy(model, *_load(params, "test"))), 3)],
     }
 
 

@@ -26,6 +26,7 @@ STRUCTURES: dict[str, Array] = {
     "single, column of cells": SingleArray(reference="column", reference_device="cell"),
     "single, constant term": SingleArray(reference="constant-term"),
 }
+SIZES = (90, 30, 30)  # training, validation and test flowers
 SPAN = 0.1  # V for an input of 1: the read voltage of Prezioso et al. (2015)
 
 
@@ -71,18 +72,24 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
+def data(params: Params) -> dict[str, int]:
+    """Data sets used, with the number of training samples."""
+    return {"iris": SIZES[0]}
+
+
 def run(params: Params) -> dict[str, Any]:
     """Errors of each trained network on its chips.
 
     Returns ``error`` (seeds,): test error, %, mean over chips; ``chip_error`` (seeds, chips), %;
     ``spread`` (seeds,): std of the error over chips, points; ``digital_error`` (seeds,), %;
-    ``power`` (seeds,): of arrays and references on the test inputs as targeted, µW.
+    ``power`` (seeds,): of arrays and references on the test inputs as targeted, µW; ``cells`` and
+    ``amplifiers`` (seeds,): in all layers.
     """
     seeds = range(params.seeds)
-    train, _, test = resample(*load("iris", "all"), seeds, (90, 30, 30))
+    train, _, test = resample(*load("iris", "all"), seeds, SIZES)
     blank = [mlp(4, params.hidden, 3, bias="row", seed=seed) for seed in seeds]
     trained = Replicas(blank)
-    fit(trained, CrossEntropy(), train, epochs=params.epochs, lr=params.lr, seed=0, batch_size=90)
+    fit(trained, CrossEntropy(), train, epochs=params.epochs, lr=params.lr, seed=0, batch_size=SIZES[0])
     hardware = Hardware(params.device(), STRUCTURES[params.structure])
     networks = [program(trained.member(s, blank[s]), hardware) for s in seeds]
     errors = []
@@ -91,11 +98,15 @@ def run(params: Params) -> dict[str, Any]:
         errors.append(100 - accuracy(Replicas(held), *test))
     chip_error = torch.stack(errors, 1).double()
     spread = chip_error.std(1) if params.chips > 1 else torch.zeros(len(seeds))
+    layers = [layer.weight.shape for layer in crossbars(networks[0])]
+    parts = [hardware.array.inventory(inputs, outputs) for outputs, inputs in layers]
     return {
         "error": rounded(chip_error.mean(1)),
         "chip_error": [rounded(row) for row in chip_error],
         "spread": rounded(spread),
         "digital_error": rounded(100 - accuracy(trained, *test)),
+        "cells": [sum(part.cells for part in parts)] * params.seeds,
+        "amplifiers": [sum(part.amplifiers for part in parts)] * params.seeds,
         "power": [_power(network, test[0][:, seed]) for seed, network in enumerate(networks)],
     }
 

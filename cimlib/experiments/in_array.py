@@ -13,7 +13,7 @@ import torch
 from cimlib.crossbar import fabricate, program
 from cimlib.data import load
 from cimlib.devices import StuckAt, require
-from cimlib.experiments.deployed import STRUCTURES, rounded
+from cimlib.experiments.deployed import SIZES, STRUCTURES, rounded
 from cimlib.hardware import Hardware
 from cimlib.models import mlp
 from cimlib.replicas import Replicas, resample
@@ -58,7 +58,7 @@ class Params:
             )
         for name in ("epochs", "hidden", "seeds"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        require(1 <= self.batch <= 90, "batch", self.batch, "1 ≤ batch ≤ 90 (samples)")
+        require(1 <= self.batch <= SIZES[0], "batch", self.batch, f"1 ≤ batch ≤ {SIZES[0]} (samples)")
         require(0 < self.lr < float("inf"), "lr", self.lr, "0 < lr < ∞")
         self.hardware(), self.pulses()
 
@@ -75,6 +75,11 @@ class Params:
 SCALES: dict[str, dict[str, Any]] = {"quick": {}, "desk": {"seeds": 200}, "paper": {"seeds": 1000}}
 
 
+def data(params: Params) -> dict[str, int]:
+    """Data sets used, with the number of training samples."""
+    return {"iris": SIZES[0]}
+
+
 def run(params: Params) -> dict[str, Any]:
     """Train every seed's network by pulses, in the array and through its stuck cells.
 
@@ -82,7 +87,7 @@ def run(params: Params) -> dict[str, Any]:
     (seeds,): per cell, mean; ``curve`` (10, seeds): validation error at each tenth of training, %.
     """
     seeds = range(params.seeds)
-    train, validation, test = resample(*load("iris", "all"), seeds, (90, 30, 30))
+    train, validation, test = resample(*load("iris", "all"), seeds, SIZES)
     hardware = params.hardware()
     networks = [
         fabricate(

@@ -1,0 +1,161 @@
+"""A verdict must follow from the records and from nothing else."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from cimlib import claims, records
+
+RNG = np.random.default_rng(0)
+ERRORS = {"a": RNG.normal(5, 1, 50), "b": RNG.normal(8, 3, 50), "same": np.full(50, 5.0)}
+
+
+@pytest.fixture
+def ledger(tmp_path, monkeypatch):
+    """Records of three structures with known errors, and a function that writes a ledger of one claim."""
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    folder = tmp_path / "results" / "deployed"
+    folder.mkdir(parents=True)
+    for name, values in ERRORS.items():
+        record = {
+            "experiment": "deployed",
+            "params": {"structure": name, "scale": "desk"},
+            "result": {"error": values.tolist(), "other": (values / 2).tolist()},
+            "digest": records.code_digest("deployed"),
+        }
+        (folder / f"{name}.json").write_text(json.dumps(record))
+
+    def write(*evidence, **change):
+        entry = {
+            "id": "one",
+            "statement": "a is |small|",
+            "where": "Table 1",
+            "provenance": "reported",
+            "measure": "the error",
+            "scale": "desk",
+            "unit": "points",
+            "evidence": list(evidence),
+            **change,
+        }
+        (tmp_path / "paper.yml").write_text(yaml.safe_dump([entry]))
+        return claims.load("paper", tmp_path)[0]
+
+    return write
+
+
+def of(structure="a", value="error"):
+    return {"experiment": "deployed", "value": value, "given": {"structure": structure}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"),
+    [
+        ({"below": 6.0}, "holds"),
+        ({"below": 4.0}, "fails"),
+        ({"below": 5.0}, "open"),
+        ({"above": 6.0}, "fails"),
+    ],
+)
+def test_a_mean_holds_if_its_whole_interval_does(ledger, rule, status):
+    (measured,) = ledger({"label": "a", "of": of(), **rule}).measured
+    expected = stats.ttest_1samp(ERRORS["a"], 0).confidence_interval(0.95)
+    assert (measured.low, measured.high) == pytest.approx((expected.low, expected.high))
+    assert measured.status == status and measured.n == 50
+
+
+def test_a_difference_is_paired(ledger):
+    (measured,) = ledger(
+        {"label": "a - b", "of": of(), "against": {"given": {"structure": "b"}}, "below": 0.0}
+    ).measured
+    expected = stats.ttest_rel(ERRORS["a"], ERRORS["b"]).confidence_interval(0.95)
+    assert (measured.low, measured.high) == pytest.approx((expected.low, expected.high))
+    assert measured.status == "holds"
+
+
+def test_spreads_and_ratios_have_bootstrap_intervals_that_repeat(ledger):
+    other = {"given": {"structure": "b"}}
+    spread = {"label": "std", "of": of(), "against": other, "statistic": "std", "below": 0.0}
+    ratio = {"label": "ratio", "of": of(), "against": other, "compare": "ratio", "below": 1.0}
+    alone = {"label": "alone", "of": of(), "statistic": "std", "below": 2.0}
+    first = ledger(spread, ratio, alone).measured
+    assert [m.status for m in first] == ["holds"] * 3
+    assert first[0].estimate == pytest.approx(ERRORS["a"].std(ddof=1) - ERRORS["b"].std(ddof=1))
+    assert first[1].estimate == pytest.approx(ERRORS["a"].mean() / ERRORS["b"].mean())
+    assert all(m.low < m.estimate < m.high for m in first)
+    assert ledger(spread, ratio, alone).measured == first
+
+
+def test_a_ratio_of_constants_has_no_width(ledger):
+    evidence = {"label": "same", "of": of("same"), "against": {"value": "other"}, "compare": "ratio"}
+    (measured,) = ledger(evidence).measured
+    assert (measured.low, measured.estimate, measured.high) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        ((6.0, 6.0), "reproduced"),
+        ((6.0, 4.0), "partly"),
+        ((4.0, 4.0), "not reproduced"),
+        ((5.0, 5.0), "not reproduced"),
+    ],
+)
+def test_the_verdict_follows_from_all_the_evidence(ledger, bounds, verdict):
+    claim = ledger(*({"label": "a", "of": of(), "below": bound} for bound in bounds))
+    assert claim.verdict == verdict
+
+
+def test_a_reason_in_place_of_evidence_is_not_testable_here(ledger):
+    assert ledger(reason="the number is not known").verdict == "not testable here"
+
+
+def test_a_claim_needs_evidence_or_a_reason(ledger):
+    with pytest.raises(ValueError, match="'one' needs evidence or a reason"):
+        ledger()
+    with pytest.raises(ValueError, match="not both"):
+        ledger({"label": "a", "of": of()}, reason="none")
+
+
+def test_records_of_older_code_decide_nothing(ledger):
+    path = records.RESULTS / "deployed" / "a.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "0" * 16}))
+    claim = ledger({"label": "a", "of": of(), "below": 6.0}, {"label": "b", "of": of("b"), "below": 0.0})
+    assert [m.status for m in claim.measured] == ["stale", "fails"] and claim.verdict == "stale records"
+
+
+def test_evidence_that_selects_several_records_is_refused(ledger):
+    evidence = {"experiment": "deployed", "value": "error", "given": {"scale": "desk"}}
+    with pytest.raises(ValueError, match="3 records of deployed"):
+        ledger({"label": "a", "of": evidence, "below": 6.0})
+
+
+def test_values_that_cannot_be_paired_are_refused(ledger):
+    path = records.RESULTS / "deployed" / "b.json"
+    record = json.loads(path.read_text())
+    record["result"]["error"] = [1.0, 2.0]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="50 and 2 values"):
+        ledger({"label": "a", "of": of(), "against": {"given": {"structure": "b"}}})
+
+
+def test_an_unknown_paper_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="gao2019ieice"):
+        claims.load("nobody2020")
+
+
+def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
+    text = claims.table([ledger({"label": "a", "of": of(), "below": 6.0})])
+    assert r"a is \|small\|" in text and "n = 50: holds" in text and "**reproduced** (desk)" in text
+
+
+@pytest.mark.parametrize("paper", claims.papers())
+def test_every_ledger_reads_its_records_and_none_is_stale(paper):
+    assert all(claim.verdict != "stale records" for claim in claims.load(paper))
+
+
+def test_the_summary_has_every_claim():
+    table = claims.summary()
+    assert set(table.paper) == set(claims.papers()) and table.id.is_unique

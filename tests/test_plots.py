@@ -1,0 +1,46 @@
+"""A figure must carry its labels, its bands and its colours."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from cimlib import notation
+from cimlib.montecarlo import interval
+from cimlib.plots import COLOURS, band, figure
+
+
+@pytest.fixture(autouse=True)
+def no_screen():
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+        mpl.pyplot.close("all")
+
+
+def test_axes_carry_their_labels():
+    _, axes = figure("spread, 1", "error, %", columns=2)
+    assert [ax.get_xlabel() for ax in axes] == ["spread, 1"] * 2 and axes[0].get_ylabel() == "error, %"
+
+
+def test_a_band_is_the_interval_of_the_mean():
+    _, (ax,) = figure("x", "y")
+    values = np.random.default_rng(0).normal(size=(3, 20))
+    band(ax, [0, 1, 2], values, "double")
+    (line,) = ax.lines
+    np.testing.assert_allclose(line.get_ydata(), values.mean(1))
+    assert line.get_color() == COLOURS["double"]
+    corners = ax.collections[0].get_paths()[0].vertices
+    low, high = interval(values[0])
+    assert corners[:, 1][corners[:, 0] == 0].min() == pytest.approx(low)
+    assert corners[:, 1][corners[:, 0] == 0].max() == pytest.approx(high)
+
+
+def test_colour_means_method_or_is_refused():
+    _, (ax,) = figure("x", "y")
+    with pytest.raises(KeyError):
+        band(ax, [0], [[1.0, 2.0]], "a method without a colour")
+
+
+def test_symbols_and_terms_become_tables():
+    symbols, terms = notation.symbols_table(), notation.terms_table()
+    assert all(f"${symbol.tex}$" in symbols for symbol in notation.SYMBOLS)
+    assert all(term in terms for term in notation.TERMS)

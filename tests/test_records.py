@@ -1,0 +1,149 @@
+"""What a record must survive and what a sweep must refuse."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from cimlib import experiments, records
+
+ROOT = Path(__file__).resolve().parents[1]
+SWEEPS = sorted((ROOT / "data" / "sweeps").glob("*.yml"))
+TINY = {"epochs": 1, "seeds": 2, "chips": 1}
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """A sweep of two points, with its records in a folder of its own."""
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    return written(tmp_path, points=[{"gaussian": [0.0, 0.1]}])
+
+
+def written(folder, **change):
+    spec = {"experiment": "deployed", "threads": 1, "minutes": 0.1, "defaults": TINY, "points": [{}]}
+    path = folder / "sweep.yml"
+    path.write_text(yaml.safe_dump({**spec, **change}))
+    return path
+
+
+def test_lists_are_grids_and_points_named_twice_are_one(tmp_path):
+    grid = [{"gaussian": [0.0, 0.1], "hidden": [4, 8]}, {"gaussian": 0.1}]
+    assert len(records.points(written(tmp_path, points=grid))) == 4
+
+
+def test_a_key_depends_on_what_differs_from_the_defaults_and_on_nothing_else(tmp_path):
+    plain, same, other = (
+        records.points(written(tmp_path, points=[entry]))[0].key
+        for entry in ({}, {"gaussian": 0.0, "scale": "quick"}, {"gaussian": 0.1})
+    )
+    assert plain == same != other
+
+
+def test_a_record_holds_what_made_it(sweep):
+    point = records.points(sweep)[1]
+    record = json.loads(records.run(point).read_text())
+    assert record["params"]["gaussian"] == 0.1 and record["params"]["hidden"] == 8
+    assert len(record["result"]["error"]) == 2
+    assert record["digest"] == records.code_digest("deployed") and not records.is_stale(record)
+    assert record["seconds"] > 0 and {"torch", "numpy"} <= set(record["versions"])
+    assert set(record["data"]) == {"iris"} and record["data"]["iris"]["n_train"] == 90
+
+
+def test_a_finished_record_is_never_run_again(sweep, monkeypatch):
+    point = records.points(sweep)[0]
+    path = records.run(point)
+    monkeypatch.setattr(experiments, "run", lambda *_: pytest.fail("ran again"))
+    before = path.stat().st_mtime_ns
+    assert records.run(point) == path and path.stat().st_mtime_ns == before
+
+
+def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, monkeypatch):
+    path = records.run(records.points(sweep)[0])
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "digest": "0" * 16, "result": {"error": []}}))
+    monkeypatch.setattr(records, "ROOT", path.parents[2])
+    assert records.stale() == [path]
+    records.main(["stale"])
+    assert path.name in capsys.readouterr().out
+    assert records.read("deployed").stale.all()
+    records.run(records.points(sweep)[0])
+    assert records.stale() == [] and not records.read("deployed").stale.any()
+
+
+def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
+    point = records.points(sweep)[0]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        records.run(point)
+    assert not point.path.exists()
+    monkeypatch.setattr(experiments, "run", lambda *_: {"error": float})
+    with pytest.raises(TypeError):
+        records.run(point)
+    assert not point.path.exists()
+
+
+def test_the_command_line_makes_one_record_and_refuses_unknown_keys(sweep, capsys):
+    point = records.points(sweep)[0]
+    records.main(["run", str(sweep), point.key])
+    assert point.path.exists()
+    with pytest.raises(SystemExit):
+        records.main(["run", str(sweep), "nothing"])
+    assert "no point 'nothing'" in capsys.readouterr().err
+
+
+def test_tables_select_and_tune_by_validation():
+    table = pd.DataFrame(
+        {
+            "lr": [0.1, 1.0, 0.1, 1.0],
+            "levels": [10, 10, 20, 20],
+            "error": [[5.0, 6.0], [1.0, 1.0], [2.0, 2.0], [9.0, 9.0]],
+            "validation_error": [[1.0, 1.0], [3.0, 3.0], [4.0, 4.0], [2.0, 2.0]],
+            "key": list("abcd"),
+            "stale": [False] * 4,
+        }
+    )
+    assert records.select(table, levels=10, lr=1.0).key.tolist() == ["b"]
+    assert sorted(records.tuned(table, "lr").key) == ["a", "d"]
+    with pytest.raises(ValueError, match="no record has"):
+        records.select(table, levels=30)
+    with pytest.raises(ValueError, match=r"\['level'\] are not columns"):
+        records.select(table, level=10)
+
+
+def test_reading_without_records_says_what_to_do(sweep):
+    with pytest.raises(FileNotFoundError, match="make sweep"):
+        records.read("deployed")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"extra": 1}, "extra"),
+        ({"experiment": "nothing"}, "chip_spread"),
+        ({"points": [{"gausian": 0.1}]}, "did you mean 'gaussian'"),
+        ({"points": [{"gaussian": "0.1"}]}, "float"),
+        ({"points": [{"gaussian": -0.1}]}, "sigma"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_naming_the_file(tmp_path, change, word):
+    with pytest.raises(ValueError, match=word) as error:
+        records.points(written(tmp_path, **change))
+    assert "sweep.yml" in str(error.value)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_committed_sweep_is_valid_and_bears_the_name_of_its_experiment(path):
+    assert {point.experiment for point in records.points(path)} == {path.stem}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_committed_record_belongs_to_a_sweep(path):
+    wanted = {point.path.name for point in records.points(path)}
+    there = {record.name for record in (records.RESULTS / path.stem).glob("*.json")}
+    assert there <= wanted
