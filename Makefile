@@ -54,7 +54,7 @@ stale: $(STAMP)
 	@$(BIN)/python -m cimlib.records stale
 
 bench: $(STAMP)
-	@$(BIN)/python -m pytest -q -s tests/benchmarks/bench_*.py
+	@$(BIN)/python tests/benchmarks/speed.py
 
 clean:
 	rm -rf _build .snakemake .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info

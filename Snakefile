@@ -33,9 +33,10 @@ def reached(chapter):
     notebook = Path("chapters", f"{chapter}.ipynb")
     library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
     experiments = [path.stem for path in library if path.parent.name == "experiments"]
-    drawn = files(*(f"data/results/{experiment}/*.json" for experiment in experiments))
-    claims = files("data/claims/*.yml") if Path("cimlib/claims.py") in library else []
-    return [notebook, *library, *drawn, *claims, *SETTINGS]
+    drawn = [f"data/results/{experiment}/*.json" for experiment in experiments]
+    if Path("cimlib/claims.py") in library:
+        drawn.append("data/claims/*.yml")
+    return [notebook, *library, *files(*drawn), *SETTINGS]
 
 
 @cache
@@ -77,8 +78,6 @@ onerror:
         failed = [check for check in CHECKS if not Path("_build/checked", check).exists()]
         print("not passed, see above:", *failed, file=sys.stderr)
 
-localrules: book, html, test, sweep, refresh
-
 rule book:
     input: "_build/html/index.html"
 
@@ -103,12 +102,11 @@ rule record:
 rule chapter:
     input: lambda wildcards: reached(wildcards.chapter)
     output: "_build/executed/{chapter}.ipynb"
-    params: running="_build/executing/{chapter}.ipynb"
     threads: ALL_CORES # one at a time: each shows a progress bar
     shell:
         "mkdir -p _build/executing &&"
-        " papermill --cwd chapters -k python3 {input[0]} {params.running} &&"
-        " mv {params.running} {output}"
+        " papermill --cwd chapters -k python3 {input[0]} _build/executing/{wildcards.chapter}.ipynb &&"
+        " mv _build/executing/{wildcards.chapter}.ipynb {output}"
 
 rule render:
     input:
@@ -130,10 +128,12 @@ rule refresh:
 rule lint:
     input: LIBRARY, SETTINGS, files("tests/**/*.py", "tools/*.py", "chapters/*.ipynb")
     output: touch("_build/checked/lint")
-    shell: "ruff check && mypy && lint-imports --no-cache --no-logo"
+    shell: "ruff check && ruff format --check && mypy && lint-imports --no-cache --no-logo"
 
 rule unit:
-    input: LIBRARY, SETTINGS, files("tests/**/*.py", "data/*.*", "data/*/*.yml", "data/*/*/*.json")
+    input:
+        LIBRARY, SETTINGS, files("tests/**/*.py", "intro.md", "pages/*.md"),
+        files("data/*.*", "data/*/*.yml", "data/*/*/*.json"),
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:

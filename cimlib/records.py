@@ -4,7 +4,8 @@ A record holds its resolved parameters, per-seed or per-chip results, the digest
 time, versions, the commit and a digest of the code that made it. It is written under another name
 and renamed, so a record that exists is whole; its name is a hash of its parameters, so none is made
 twice. Command line::
-    python -m cimlib.records run data/sweeps/single_cba.yml KEY
+
+    python -m cimlib.records run data/sweeps/deployed.yml KEY
     python -m cimlib.records stale
 """
 

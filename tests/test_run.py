@@ -10,11 +10,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-PARAMETERS = """sigma = 0.1  # programming spread; share of w_max; [0, 1]
-chips = 10  # fabricated chips; chips; 1 to 1000
-stuck = False  # whether cells may be stuck; yes or no
-scale = "quick"  # size of the run; quick or desk
-levels = [0.0, 0.5]  # levels to try; share of w_max; [0, 1]
+PARAMETERS = """sigma = 0.1  # programming spread, share of w_max, [0, 1]
+chips = 10  # chips fabricated, 1 to 1000
+stuck = False  # whether cells may be stuck: true or false
+scale = "quick"  # size of the run: quick or desk
+levels = [0.0, 0.5]  # levels to try, share of w_max, [0, 1]
 """
 
 
@@ -100,8 +100,8 @@ def test_a_refusal_lists_what_is_valid_with_default_type_and_comment(
 ) -> None:
     run.main("toy", ["-p", "sigam", "3"], book)
     said = capfd.readouterr().err
-    assert "sigma   0.1 (float)  programming spread; share of w_max; [0, 1]" in said
-    assert "scale   'quick' (str)  size of the run; quick or desk" in said
+    assert "sigma: float = 0.1  # programming spread, share of w_max, [0, 1]" in said
+    assert "scale: str = 'quick'  # size of the run: quick or desk" in said
 
 
 @pytest.mark.parametrize(

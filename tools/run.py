@@ -19,7 +19,6 @@ import papermill
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-USAGE = 'usage: make run CHAPTER=name ARGS="-p name value -p name value ..."'
 Parameters = dict[str, tuple[Any, str]]  # name -> (default, comment)
 
 
@@ -39,10 +38,9 @@ def parameters(notebook: Path) -> Parameters:
 
 
 def listing(known: Parameters) -> str:
-    """The parameters, one a line, with default, type and comment."""
-    width = max(map(len, known), default=0)
-    rows = ((name, repr(value), type(value).__name__, said) for name, (value, said) in known.items())
-    return "\n".join(f"  {name:{width}}  {value} ({kind})  {said}" for name, value, kind, said in rows)
+    """The parameters, one a line, with type, default and comment."""
+    rows = ((name, type(value).__name__, value, said) for name, (value, said) in known.items())
+    return "\n".join(f"  {name}: {kind} = {value!r}  # {said}" for name, kind, value, said in rows)
 
 
 def fitting(value: Any, default: Any) -> Any:
@@ -66,7 +64,7 @@ def among(name: str, known: Iterable[str], kind: str) -> None:
 def checked(given: list[str], known: Parameters) -> dict[str, Any]:
     """The command line's `-p name value` triples as values that fit; raises `ValueError`."""
     if len(given) % 3 or any(flag != "-p" for flag in given[::3]):
-        raise ValueError(USAGE)
+        raise ValueError('usage: make run CHAPTER=name ARGS="-p name value -p name value ..."')
     values: dict[str, Any] = {}
     for name, text in zip(given[1::3], given[2::3], strict=True):
         among(name, known, "parameter")
@@ -93,9 +91,9 @@ def main(chapter: str, given: list[str], root: Path = ROOT) -> int:
     digest = hashlib.sha256(json.dumps(resolved).encode()).hexdigest()[:10]
     output = root / "_build" / "runs" / f"{chapter}-{digest}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
+    path, folder = str(chapters[chapter]), str(root / "chapters")
     try:
-        folder = str(root / "chapters")
-        papermill.execute_notebook(str(chapters[chapter]), str(output), values, cwd=folder)
+        papermill.execute_notebook(path, str(output), values, cwd=folder)
     except papermill.PapermillExecutionError as error:
         print(f"{error}\nstopped; what ran is in {output}", file=sys.stderr)
         return 1
