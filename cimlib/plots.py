@@ -86,3 +86,8 @@ def band(
     colour = COLOURS[label if method is None else method]
     ax.plot(x, mean, marker="o", markersize=3, linewidth=1.4, color=colour, label=label, **line)
     ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """The legend of ``ax``; returns nothing, so that a cell may end with it."""
+    ax.legend(**options)
