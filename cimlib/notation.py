@@ -47,6 +47,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("M", "outputs (columns) of a layer; bits of a weight", "1", "weight_bits"),
     Symbol("K", "bits of a cell", "1", "cell_bits"),
     Symbol("m", "level of a cell", "1"),
+    Symbol("p", "fraction of cells that are stuck", "1", "StuckAt.on, StuckAt.off"),
     Symbol("P", "number of pulses from the lower end of the range; power", "1; µW"),
     Symbol("P_{max}", "pulses that span the range", "1", "Pulses.levels"),
     Symbol("A", "curvature of the pulse response", "pulses", "curvature"),
