@@ -14,7 +14,7 @@ help:
 	@echo "make book     run every chapter at its defaults and render the book"
 	@echo "make html     render the book from the committed outputs, running nothing"
 	@echo "make test     unit tests, committed outputs against fresh ones, checks of the book"
-	@echo "make run      one chapter, other parameters: make run CHAPTER=double_cba ARGS=\"-p sigma 0.2\""
+	@echo "make run      one chapter, other parameters: make run CHAPTER=a_chip_is_a_seed ARGS=\"-p sigma 0.2\""
 	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
 	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
 	@echo "make stale    list the records made by older code"

@@ -199,7 +199,8 @@ def table(claims: Sequence[Claim]) -> str:
         found = [part for part in (claim.measure, claim.reason) if part]
         for evidence, m in zip(claim.evidence, claim.measured, strict=True):
             estimate, low, high = (f"{value:.{claim.digits}f}" for value in (m.estimate, m.low, m.high))
-            found.append(f"{evidence.label}: {estimate} [{low}, {high}] {claim.unit}, n = {m.n}: {m.status}")
+            text = f"{evidence.label}: {estimate} [{low}, {high}] {claim.unit}, n = {m.n}"
+            found.append(f"• {text}: *{m.status}*")
         cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(rows)
