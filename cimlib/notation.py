@@ -17,9 +17,9 @@ class Symbol:
 
 
 SYMBOLS: tuple[Symbol, ...] = (
-    Symbol("x", "input of a layer: read voltage above V_0 in units of the span, in [0, 1]", "1", "x"),
-    Symbol(r"\bar x_i", "input voltage of row i above the virtual ground, x_i − V_0", "V"),
-    Symbol("y", "output of a layer; label of a sample", "1", "y"),
+    Symbol("x", r"input of a layer: read voltage above $V_0$ in units of the span, in [0, 1]", "1", "x"),
+    Symbol(r"\bar x_i", r"input voltage of row $i$ above the virtual ground", "V"),
+    Symbol("y", "output of a layer; label of a sample; accuracy of a chip", "1", "y"),
     Symbol("V", "voltage", "V"),
     Symbol("V_0", "voltage of the virtual ground, the zero of the inputs", "V"),
     Symbol("I", "current", "µA"),
@@ -32,15 +32,20 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("G", "conductance obtained from the device", "µS", "Conductances.cells"),
     Symbol("T", "conductance asked for", "µS", "Array.target"),
     Symbol(r"g_{min},\,g_{max}", "range of a cell", "µS", "Array.g_min, Array.g_max"),
-    Symbol(r"\Delta G", "g_max − g_min", "µS"),
+    Symbol(r"\Delta G", r"width of the range, $g_{max} - g_{min}$", "µS"),
     Symbol(r"\bar g", "middle of the range", "µS", "Array.g_mid"),
     Symbol("g_L", "feedback (load) conductance of an IV converter", "µS"),
     Symbol("g_c", "conductance that feeds the constant term into a column", "µS"),
     Symbol("g_f", "feedback conductance of the summing amplifier", "µS"),
-    Symbol("k", "conductance per unit of weight", "µS", "Conductances.scale"),
+    Symbol(
+        "k",
+        r"conductance per unit of weight; the feedback conductance $g_L$ in a circuit",
+        "µS",
+        "Conductances.scale",
+    ),
     Symbol("s", "sum of the conductances of a column", "µS"),
     Symbol("o", "input offset voltage of an operational amplifier", "V"),
-    Symbol("n", "noise gain of an IV converter, 1 + s/g_L; number of chips or seeds", "1"),
+    Symbol("n", r"number of pulses of one write; number of chips or seeds; noise gain $1 + s/g_L$", "1"),
     Symbol("z", "standard draw of a cell: belongs to the chip", "1"),
     Symbol(r"\sigma", "spread; the convention stands beside each", "1", "sigma"),
     Symbol("N", "inputs (rows) of a layer", "1"),
@@ -74,8 +79,8 @@ TERMS: dict[str, str] = {
     "paired": "compared on the same chips and seeds, so that what they share cancels",
     "programming error": "difference between the conductance obtained and asked for, fixed once written",
     "record": "the committed result of one run, with its parameters, versions and code digest",
-    "stuck on, stuck off": "a cell that stays at g_max or at g_min whatever is written",
-    "virtual ground": "a node held at V_0 by an amplifier's feedback",
+    "stuck on, stuck off": "a cell that stays at $g_{max}$ or at $g_{min}$ whatever is written",
+    "virtual ground": "a node held at $V_0$ by an amplifier's feedback",
 }
 
 

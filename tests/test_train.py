@@ -1,14 +1,12 @@
-"""What one training loop must do for every method, and what replicas must not do to each other."""
+"""What one training loop must do for every method."""
 
 import pytest
 import torch
 from torch import nn
 
-from cimlib import Hardware, fabricate, fit, fresh, load, program
-from cimlib.crossbar import crossbars
+from cimlib import Hardware, fit, fresh, program
 from cimlib.devices import Gaussian
 from cimlib.models import mlp
-from cimlib.replicas import Replicas, resample
 from cimlib.train import CrossEntropy, Objective, accuracy
 
 
@@ -109,75 +107,7 @@ def test_bad_schedules_are_refused(data, change, words):
     assert all(word in str(error.value) for word in words)
 
 
-def test_mlp_widths_and_bias_rows_are_what_they_say():
-    plain, row = mlp(4, 8, 3, seed=0), mlp(4, 8, 3, bias="row", seed=0)
-    assert [tuple(p.shape) for p in plain.parameters()] == [(8, 4), (8,), (3, 8), (3,)]
-    assert [tuple(p.shape) for p in row.parameters()] == [(8, 5), (3, 9)]
-    x = torch.randn(2, 4)
-    by_hand = torch.relu(x @ row[2].weight[:, :4].T + row[2].weight[:, 4])
-    torch.testing.assert_close(row[:4](x), by_hand)
-    with pytest.raises(ValueError, match="at least two"):
-        mlp(4)
-
-
-def test_each_replica_trains_as_if_alone():
-    splits, _, _ = resample(*load("iris", "all"), range(5), (90, 30, 30))
-    x, y = splits
-    alone = [mlp(4, 8, 3, seed=s) for s in range(5)]
-    together = Replicas(alone)
-    fit(together, CrossEntropy(), splits, epochs=10, lr=0.01, seed=0, batch_size=30)
-    for s, model in enumerate(alone):
-        fit(model, CrossEntropy(), (x[:, s], y[:, s]), epochs=10, lr=0.01, seed=0, batch_size=30)
-        member = together.member(s, mlp(4, 8, 3))
-        for p, q in zip(model.parameters(), member.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
-
-
-def test_replicas_of_chips_are_those_chips():
-    chips = [fabricate(program(mlp(4, 8, 3, seed=s), Hardware(Gaussian(0.2))), s) for s in range(6)]
-    x = torch.randn(10, 6, 4)
-    together = Replicas(chips)(x)
-    for s, chip in enumerate(chips):
-        torch.testing.assert_close(together[:, s], chip(x[:, s]))
-
-
-def test_replicas_do_not_share_memory_with_their_models():
-    models = [mlp(4, 3, seed=s) for s in range(2)]
-    before = models[0][1].weight.detach().clone()
-    replicas = Replicas(models)
-    for p in replicas.parameters():
-        p.data.zero_()
-    assert torch.equal(models[0][1].weight, before)
-
-
-def test_no_replicas_are_refused():
-    with pytest.raises(ValueError, match="at least one"):
-        Replicas([])
-
-
 def test_accuracy_leaves_the_mode_as_it_was(data):
     model = mlp(4, 3, seed=0).train()
     accuracy(model, *data)
     assert model.training
-
-
-def test_every_seed_has_its_own_stratified_split_of_all_the_data():
-    x, y = load("iris", "all")
-    parts = resample(x, y, range(4), (90, 30, 30))
-    for s in range(4):
-        rows = torch.cat([part[0][:, s] for part in parts])
-        assert torch.equal(rows.sort(0).values, x.sort(0).values)
-        assert [part[1][:, s].bincount().tolist() for part in parts] == [
-            [30] * 3,
-            [10] * 3,
-            [10] * 3,
-        ]
-    assert not torch.equal(parts[0][0][:, 0], parts[0][0][:, 1])
-    with pytest.raises(ValueError, match="add to 150"):
-        resample(x, y, range(4), (90, 30, 20))
-
-
-def test_crossbars_inside_replicas_keep_their_meta_skeleton_out_of_the_state():
-    replicas = Replicas([fabricate(program(mlp(4, 3, seed=0), Hardware(Gaussian(0.1))), 0)])
-    assert not any(isinstance(m, type(crossbars)) for m in replicas.modules())
-    assert [name for name, _ in replicas.named_parameters()] == ["1|weight", "1|bias"]
