@@ -122,6 +122,10 @@ class Array:
         """Parts needed for a layer of ``inputs`` rows and ``outputs`` neurons."""
         raise NotImplementedError
 
+    def within(self, cells: Tensor) -> Tensor:
+        """``cells`` without the last digit by which rounding may have left the range."""
+        return straight_through(cells.clamp(self.g_min, self.g_max), cells)
+
 
 def pair(array: Array, weight: Tensor, mapping: str) -> tuple[Tensor, Tensor]:
     """Both cells' targets in units of the range above ``g_min``, each like ``weight``."""
@@ -179,7 +183,8 @@ class DoubleArray(Array):
         if self.inactive == "disconnected":
             connected = torch.stack((weight >= 0, weight < 0)).unsqueeze(0)
         scale = (span / self.full_scale(weight)).reshape(1)
-        return Conductances((self.g_min + span * sides).unsqueeze(0), None, scale, connected)
+        cells = self.within(self.g_min + span * sides).unsqueeze(0)
+        return Conductances(cells, None, scale, connected)
 
     def decode(self, g: Conductances) -> Tensor:
         if g.connected is None:
@@ -204,8 +209,11 @@ class SingleArray(Array):
         reference_device: ``"resistor"``: exact resistors; ``"cell"``: memory cells with the errors
             of the others (only a column can be made of cells).
 
-    With ideal amplifiers both references give the same output; they differ in parts, and with real
-    amplifiers in headroom and offset. Source: both derived here; the constant-term amplifier is the
+    Without errors of the cells and with ideal amplifiers both references give the same output. The
+    constant term inverts it, so there the cells hold −W and the same cell error has the other sign;
+    they differ in parts, and with real amplifiers in headroom and offset.
+
+    Source: both derived here; the constant-term amplifier is the
     idea of Truong & Min (2014); ISIPS 2019 compares three structures, its third is not found.
     Raises ``ValueError`` for unknown names.
     """
@@ -230,16 +238,21 @@ class SingleArray(Array):
     def reference_is_cells(self) -> bool:
         return self.reference_device == "cell"
 
+    @property
+    def sign(self) -> int:
+        """−1 if the output is inverted, so that the cells hold −W: the constant term has no subtractor."""
+        return -1 if self.reference == "constant-term" else 1
+
     def target(self, weight: Tensor) -> Conductances:
         full = self.full_scale(weight)
         scale = ((self.g_max - self.g_min) / (2 * full)).reshape(1)
-        cells = self.g_mid + scale * self.represent(weight)
+        cells = self.within(self.g_mid + self.sign * scale * self.represent(weight))
         reference = torch.full_like(weight[0].detach(), self.g_mid)
         return Conductances(cells[None, None], reference, scale)
 
     def decode(self, g: Conductances) -> Tensor:
         assert g.reference is not None
-        return (g.cells[0, 0] - g.reference) / g.scale
+        return self.sign * (g.cells[0, 0] - g.reference) / g.scale
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """Column: N·(M+1) elements, M+1 IV converters, M subtractors (four resistors each).
@@ -322,7 +335,8 @@ class BitSliced(DoubleArray):
             connected = torch.stack((positive, ~positive)).unsqueeze(0)
         unit = self.full_scale(weight) / (2**self.weight_bits - 1)
         scale = span / ((base - 1) * power * unit)
-        return Conductances(self.g_min + span * sides / (base - 1), None, scale, connected)
+        cells = self.within(self.g_min + span * sides / (base - 1))
+        return Conductances(cells, None, scale, connected)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """Each slice is a double array of its own."""

@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -196,6 +197,9 @@ def program(
         hardware.array,
         "an unsliced array with w_max set, for train='conductance'",
     )
+    if train == "conductance":
+        inactive = getattr(hardware.array, "inactive", "programmed")
+        require(inactive == "programmed", "inactive", inactive, "'programmed' for train='conductance'")
     on_hardware = any(isinstance(module, Crossbar) for module in model.modules())
     require(
         not on_hardware,
@@ -205,6 +209,7 @@ def program(
     )
     model = copy.deepcopy(model)
     named = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
     wanted = set(named) if layers is None else set(layers)
     require(bool(wanted) and wanted <= set(named), "layers", sorted(wanted), f"some of {sorted(named)}")
     replaced: dict[nn.Module, Crossbar] = {}
@@ -229,10 +234,10 @@ def fabricate(model: nn.Module, chip: int | None = 0) -> nn.Module:
 
     Raises ``ValueError`` for a negative or non-integer chip or a model that is not on hardware.
     """
-    valid = chip is None or (isinstance(chip, int) and not isinstance(chip, bool) and chip >= 0)
+    valid = chip is None or (isinstance(chip, Integral) and not isinstance(chip, bool) and chip >= 0)
     require(valid, "chip", chip, "an integer ≥ 0, or None")
     for layer in crossbars(model):
-        layer.hold(chip)
+        layer.hold(None if chip is None else int(chip))
     return model
 
 
@@ -251,8 +256,15 @@ def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @contextmanager
 def using(model: nn.Module, hardware: Hardware) -> Iterator[nn.Module]:
-    """Within the context every layer is on ``hardware``: same parameters, same chip."""
+    """Within the context every layer is on ``hardware``: same parameters, same chip.
+
+    Raises ``ValueError`` if a layer trained in its array would change arrays: its conductances mean
+    weights in that array only.
+    """
     layers = crossbars(model)
+    for layer in layers:
+        same = not layer.in_array or hardware.array == layer.hardware.array
+        require(same, "hardware.array", hardware.array, "the array in which the layer was trained")
     before = [layer.hardware for layer in layers]
     try:
         for layer in layers:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode within the context; afterwards every submodule has the mode it had."""
+    training = {module: module.training for module in model.modules()}
+    mode = model.training
+    try:
+        yield model.eval()
+    finally:
+        model.train(mode)
+        for module, own in training.items():
+            module.training = own
 
 
 class BiasRow(nn.Module):
@@ -25,8 +40,10 @@ def mlp(*widths: int, bias: bool | Literal["row"] = True, seed: int | None = Non
             it lies in the array with the others.
         seed: of the initial weights; ``None`` takes torch's global generator.
 
-    Raises ``ValueError`` for fewer than two widths or one that is not positive.
+    Raises ``ValueError`` for fewer than two widths, one that is not positive, or an unknown ``bias``.
     """
+    if bias not in (True, False, "row"):
+        raise ValueError(f"bias = {bias!r} is not allowed; allowed: True, False, 'row'")
     if len(widths) < 2 or min(widths) < 1:
         raise ValueError(f"widths = {widths} is not allowed; allowed: at least two integers ≥ 1")
     with torch.random.fork_rng(devices=(), enabled=seed is not None):

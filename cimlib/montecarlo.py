@@ -12,6 +12,7 @@ from torch import Tensor, nn, split
 
 from cimlib.crossbar import crossbars, fabricate, reading_once
 from cimlib.devices import require
+from cimlib.models import evaluating
 
 Values = NDArray[np.float64]
 
@@ -112,22 +113,19 @@ def evaluate(
     require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
     require(len(chips) > 0, "chips", chips, "at least one chip")
     size = len(x) if batch_size is None else batch_size
-    require(size > 0, "batch_size", batch_size, "an integer > 0, or None")
+    require(isinstance(size, int) and size > 0, "batch_size", batch_size, "an integer > 0, or None")
     held = [(layer, layer.chip, layer.generator) for layer in crossbars(model)]
-    training = {module: module.training for module in model.modules()}
     scores = []
     try:
-        model.eval()
-        for chip in chips:
-            with reading_once(fabricate(model, chip)):
-                batches = zip(split(x, size), split(y, size), strict=True)
-                scores.append([_score(model(xs), ys) for xs, ys in batches])
+        with evaluating(model):
+            for chip in chips:
+                with reading_once(fabricate(model, chip)):
+                    batches = zip(split(x, size), split(y, size), strict=True)
+                    scores.append([_score(model(xs), ys) for xs, ys in batches])
     finally:
         for layer, chip_before, generator in held:
             layer.hold(chip_before)
             layer.generator = generator
-        for module, mode in training.items():
-            module.training = mode
     correct, surprise = np.asarray(scores, dtype=float).sum(1).T
     ekl = np.divide(surprise, correct, out=np.full_like(surprise, np.nan), where=correct > 0)
     return Evaluation(chips, 100 * correct / len(x), ekl)

@@ -88,9 +88,14 @@ def code_digest(experiment: str) -> str:
 
 
 def _commit() -> str | None:
+    """The commit of the code, marked if ``cimlib`` differs from it; ``None`` outside a checkout."""
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", "cimlib") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -101,7 +106,7 @@ def run(point: Point) -> Path:
     locks = ROOT / "_build" / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(str(locks / f"{point.key}.lock")):
-        if point.path.exists() and not is_stale(json.loads(point.path.read_text())):
+        if point.path.exists() and not is_stale(_load(point.path)):
             return point.path
         torch.set_num_threads(point.threads)
         start = time.perf_counter()
@@ -127,6 +132,14 @@ def run(point: Point) -> Path:
     return point.path
 
 
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a record ({error}): delete it and run `make sweep`") from error
+    return record
+
+
 def is_stale(record: Mapping[str, Any]) -> bool:
     """Whether ``record`` was made by other code than the present."""
     return bool(record["digest"] != code_digest(record["experiment"]))
@@ -140,7 +153,7 @@ def read(experiment: str) -> pd.DataFrame:
     paths = sorted((RESULTS / experiment).glob("*.json"))
     if not paths:
         raise FileNotFoundError(f"no records in {RESULTS / experiment}: run `make sweep`")
-    records = [json.loads(path.read_text()) for path in paths]
+    records = [_load(path) for path in paths]
     rows = [
         {**record["params"], **record["result"], "key": path.stem, "stale": is_stale(record)}
         for path, record in zip(paths, records, strict=True)
@@ -173,7 +186,7 @@ def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.Da
 def stale() -> list[Path]:
     """Paths of all records made by older code."""
     paths = sorted(RESULTS.glob("*/*.json"))
-    return [path for path in paths if is_stale(json.loads(path.read_text()))]
+    return [path for path in paths if is_stale(_load(path))]
 
 
 def main(arguments: list[str] | None = None) -> None:

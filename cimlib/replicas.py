@@ -23,7 +23,8 @@ class Replicas(nn.Module):
 
     Forward: x (batch, S, ...) → (batch, S, ...): replica ``s`` sees ``x[:, s]`` alone. Batches come
     first so that whatever splits or shuffles batches needs not know of replicas.
-    Raises ``ValueError`` if there are none, ``RuntimeError`` (torch) if they differ in shape.
+    Raises ``ValueError`` if there are none, if they are on different hardware or draw fresh errors,
+    ``RuntimeError`` (torch) if they differ in shape.
     """
 
     _skeleton: nn.Module
@@ -32,6 +33,8 @@ class Replicas(nn.Module):
         super().__init__()
         if not models:
             raise ValueError("models is empty; at least one network is needed")
+        for model in models:
+            self._require_alike(models[0], model)
         parameters, buffers = stack_module_state(list(models))
         self._names = {name.replace(".", "|"): name for name in (*parameters, *buffers)}
         for name, value in parameters.items():
@@ -39,6 +42,21 @@ class Replicas(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name.replace(".", "|"), value.detach().clone())
         object.__setattr__(self, "_skeleton", copy.deepcopy(models[0]).to("meta"))
+        self.train(models[0].training)
+
+    @staticmethod
+    def _require_alike(first: nn.Module, other: nn.Module) -> None:
+        for a, b in zip(first.modules(), other.modules(), strict=False):
+            if getattr(a, "hardware", None) != getattr(b, "hardware", None):
+                raise ValueError(f"models are on different hardware: {a.hardware} and {b.hardware}")
+            if getattr(b, "generator", None) is not None:
+                raise ValueError("models draw fresh errors; allowed: held chips, fabricate(model, chip)")
+
+    def train(self, mode: bool = True) -> Replicas:
+        """Training or evaluation mode of all replicas."""
+        super().train(mode)
+        self._skeleton.train(mode)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         state = {name: getattr(self, flat) for flat, name in self._names.items()}

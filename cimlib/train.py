@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cimlib.devices import require
+from cimlib.models import evaluating
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -61,10 +62,8 @@ class History:
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S)."""
-    training = model.training
-    model.eval()
-    hit: Tensor = (model(x).argmax(-1) == y).float().mean(0)
-    model.train(training)
+    with evaluating(model):
+        hit: Tensor = (model(x).argmax(-1) == y).float().mean(0)
     return 100 * hit
 
 

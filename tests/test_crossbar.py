@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fresh, presets, program, using
@@ -41,6 +43,7 @@ LAYERS = {
         (4, 8, 14, 14),
     ),
 }
+IN_ARRAY_OFF = Hardware(array=DoubleArray(g_min=0.0, w_max=1.0, inactive="disconnected"))
 NOISY = Hardware(Device(Gaussian(0.1), StuckAt(on=0.02, off=0.05)))
 
 
@@ -78,6 +81,24 @@ def test_bit_slicing_without_effects_is_the_quantised_layer_bit_for_bit(name):
     quantised.weight.data = level * step * layer.weight.detach().sign()
     assert torch.equal(program(layer, Hardware(array=BitSliced()))(x), quantised(x))
     assert not torch.equal(quantised(x), layer(x))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    array=st.sampled_from(ARRAYS),
+    low=st.floats(0.0, 50.0),
+    width=st.floats(0.1, 500.0),
+    seed=st.integers(0, 999),
+)
+def test_targets_stay_in_any_range_and_no_spread_changes_nothing(array, low, width, seed):
+    low = 0.0 if getattr(array, "inactive", "") == "disconnected" else low
+    array = replace(array, g_min=low, g_max=low + width)
+    torch.manual_seed(seed)
+    layer, x = nn.Linear(48, 24), torch.randn(4, 48)
+    cells = array.target(layer.weight).cells
+    assert cells.min() >= torch.tensor(low) and cells.max() <= torch.tensor(low + width)
+    for device in (Gaussian(0.0), Lognormal(0.0)):
+        assert torch.equal(fabricate(program(layer, Hardware(device, array)), 0)(x), layer(x))
 
 
 def test_a_whole_network_without_effects_is_unchanged():
@@ -282,13 +303,14 @@ def test_every_numeric_field_of_devices_and_arrays_has_a_knob_test():
             assert name in tested, f"{kind.__name__}.{field.name}"
 
 
-def test_the_two_references_of_a_single_array_agree_behind_ideal_amplifiers():
-    layer, x = made("linear")
-    column, constant = (
-        fabricate(program(layer, Hardware(Gaussian(0.1), SingleArray(reference=r))), 3)(x)
-        for r in ("column", "constant-term")
-    )
-    assert torch.equal(column, constant)
+def test_the_same_cell_error_has_the_other_sign_behind_a_constant_term():
+    layer, _ = made("linear")
+    hardware = [
+        Hardware(Gaussian(0.1, clip=False), SingleArray(reference=r)) for r in ("column", "constant-term")
+    ]
+    chips = [fabricate(program(layer, h), 3) for h in hardware]
+    column, constant = (chip.read()[0] - chip.weight for chip in chips)
+    torch.testing.assert_close(constant, -column, rtol=1e-3, atol=1e-6)
 
 
 # --- 6. gradients ---------------------------------------------------------------------------------
@@ -347,6 +369,8 @@ def test_a_network_without_a_chip_says_what_to_do():
         (lambda m: program(m, NOISY, layers=[]), ValueError, ["layers"]),
         (lambda m: program(m, NOISY, train="both"), ValueError, ["train", "'both'", "conductance"]),
         (lambda m: program(m, NOISY, train="conductance"), ValueError, ["w_max"]),
+        (lambda m: program(m, IN_ARRAY_OFF, train="conductance"), ValueError, ["inactive", "'programmed'"]),
+        (lambda m: program(m, NOISY, layers="0"), ValueError, ["layers", "'0'", "not one string"]),
         (lambda m: program(program(m, NOISY), NOISY), ValueError, ["already on hardware"]),
         (lambda m: program(nn.ReLU(), NOISY), ValueError, ["layers"]),
         (lambda m: program(nn.MultiheadAttention(4, 1), NOISY), TypeError, ["out_proj"]),
@@ -411,6 +435,15 @@ def test_stuck_cells_are_stuck_in_in_array_training_too():
     chip = fabricate(program(nn.Linear(20, 20), hardware, train="conductance"), 0)
     stuck = chip.draws()["cells/stuck"][0, 0] < 0.5
     assert (chip.read()[0][stuck] == 1.0).all() and not (chip.read()[0][~stuck] == 1.0).any()
+
+
+@pytest.mark.parametrize("other", [SingleArray(w_max=4.0), DoubleArray(), DoubleArray(w_max=2.0)], ids=repr)
+def test_a_network_trained_in_its_array_cannot_be_read_in_another(other):
+    chip = program(nn.Linear(3, 3), Hardware(array=DoubleArray(w_max=4.0)), train="conductance")
+    with pytest.raises(ValueError, match="trained"), using(chip, Hardware(array=other)):
+        pass
+    with using(chip, Hardware(StuckAt(on=0.1), DoubleArray(w_max=4.0))):
+        fabricate(chip, 0)(torch.ones(1, 3))
 
 
 def test_reading_once_gives_the_same_output_and_is_undone():

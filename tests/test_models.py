@@ -15,3 +15,5 @@ def test_mlp_widths_and_bias_rows_are_what_they_say():
     torch.testing.assert_close(row[:4](x), by_hand)
     with pytest.raises(ValueError, match="at least two"):
         mlp(4)
+    with pytest.raises(ValueError, match="'rows'"):
+        mlp(4, 3, bias="rows")

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 
-from cimlib import Hardware, fabricate, fit, load, program
+from cimlib import Hardware, fabricate, fit, fresh, load, program
 from cimlib.crossbar import Crossbar
 from cimlib.devices import Gaussian
 from cimlib.models import mlp
 from cimlib.replicas import Replicas, resample
-from cimlib.train import CrossEntropy
+from cimlib.train import CrossEntropy, accuracy
 
 
 def test_each_replica_trains_as_if_alone():
@@ -39,6 +40,23 @@ def test_replicas_do_not_share_memory_with_their_models():
     for p in replicas.parameters():
         p.data.zero_()
     assert torch.equal(models[0][1].weight, before)
+
+
+def test_replicas_of_chips_on_different_hardware_or_with_fresh_errors_are_refused():
+    model = mlp(4, 3, seed=0)
+    chips = [fabricate(program(model, Hardware(Gaussian(sigma))), 0) for sigma in (0.1, 0.5)]
+    with pytest.raises(ValueError, match="different hardware"):
+        Replicas(chips)
+    with pytest.raises(ValueError, match="fresh"):
+        Replicas([fresh(program(model, Hardware(Gaussian(0.1))))])
+
+
+def test_evaluation_mode_reaches_the_layers_of_replicas():
+    models = [nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)) for _ in range(3)]
+    replicas, x = Replicas(models).eval(), torch.randn(5, 3, 4)
+    torch.testing.assert_close(replicas(x)[:, 1], models[1].eval()(x[:, 1]))
+    accuracy(replicas.train(), x, torch.zeros(5, 3, dtype=torch.int64))
+    assert replicas.training and replicas._skeleton.training
 
 
 def test_no_replicas_are_refused():

@@ -88,10 +88,10 @@ def test_a_reference_column_gives_the_same_with_its_offset_common_to_all(case, o
 
 @pytest.mark.parametrize("offsets", [False, True])
 def test_a_constant_term_amplifier_gives_the_same_without_subtractors(case, offsets):
-    """Its output is inverted, so the cells hold −W."""
+    """Its output is inverted, and the array holds −W for it."""
     weight, x_bar, o, o_r = case
     o, o_r = o * offsets, o_r * offsets
-    _, (cells,), reference, g_l = targets(SingleArray(reference="constant-term"), -weight)
+    _, (cells,), reference, g_l = targets(SingleArray(reference="constant-term"), weight)
     g_c = g_f = 40.0
     circuit = Circuit()
     rows(circuit, x_bar)

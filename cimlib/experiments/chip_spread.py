@@ -52,7 +52,7 @@ class Params:
 
     def __post_init__(self) -> None:
         require(self.dataset in ("digits", "mnist"), "dataset", self.dataset, "'digits', 'mnist'")
-        require(self.array in ARRAYS, "array", self.array, ", ".join(ARRAYS))
+        require(self.array in ARRAYS, "array", self.array, str(list(ARRAYS)))
         for name in ("hidden", "epochs", "n_train", "chips"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
         require(self.images >= BATCHES, "images", self.images, f"an integer ≥ {BATCHES}")

@@ -48,7 +48,7 @@ class Params:
     chips: int = 5
 
     def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, ", ".join(STRUCTURES))
+        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
         require(
             self.gaussian == 0 or self.lognormal == 0,
             "lognormal",
@@ -82,7 +82,8 @@ def run(params: Params) -> dict[str, Any]:
 
     Returns ``error`` (seeds,): test error, %, mean over chips; ``chip_error`` (seeds, chips), %;
     ``spread`` (seeds,): std of the error over chips, points; ``digital_error`` (seeds,), %;
-    ``power`` (seeds,): of arrays and references on the test inputs as targeted, µW; ``cells`` and
+    ``power`` (seeds,): of arrays and references on the test inputs as targeted, µW, and
+    ``first_layer_power`` of the first layer alone; ``cells`` and
     ``amplifiers`` (seeds,): in all layers.
     """
     seeds = range(params.seeds)
@@ -99,6 +100,7 @@ def run(params: Params) -> dict[str, Any]:
     chip_error = torch.stack(errors, 1).double()
     spread = chip_error.std(1) if params.chips > 1 else torch.zeros(len(seeds))
     layers = [layer.weight.shape for layer in crossbars(networks[0])]
+    powers = [_power(network, test[0][:, seed]) for seed, network in enumerate(networks)]
     parts = [hardware.array.inventory(inputs, outputs) for outputs, inputs in layers]
     return {
         "error": rounded(chip_error.mean(1)),
@@ -107,7 +109,8 @@ def run(params: Params) -> dict[str, Any]:
         "digital_error": rounded(100 - accuracy(trained, *test)),
         "cells": [sum(part.cells for part in parts)] * params.seeds,
         "amplifiers": [sum(part.amplifiers for part in parts)] * params.seeds,
-        "power": [_power(network, test[0][:, seed]) for seed, network in enumerate(networks)],
+        "power": [round(sum(layers), 4) for layers in powers],
+        "first_layer_power": [layers[0] for layers in powers],
     }
 
 
@@ -117,8 +120,8 @@ def rounded(values: torch.Tensor) -> list[float]:
 
 
 @torch.no_grad()
-def _power(network: torch.nn.Module, x: torch.Tensor) -> float:
-    """Mean over ``x`` (n, in) of the power of all layers without device errors, µW."""
+def _power(network: torch.nn.Module, x: torch.Tensor) -> list[float]:
+    """Mean over ``x`` (n, in) of the power of each layer without device errors, µW."""
     used: list[float] = []
     hooks = [
         layer.register_forward_pre_hook(
@@ -132,4 +135,4 @@ def _power(network: torch.nn.Module, x: torch.Tensor) -> float:
         network(x)
     for hook in hooks:
         hook.remove()
-    return round(sum(used), 4)
+    return [round(value, 4) for value in used]

@@ -48,7 +48,7 @@ class Params:
     seeds: int = 20
 
     def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, ", ".join(STRUCTURES))
+        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
         for name, kind in (("rule", Rule), ("rounding", Rounding), ("pair", Pair)):
             require(
                 getattr(self, name) in get_args(kind),
