@@ -41,7 +41,7 @@ test: $(STAMP)
 	@$(SNAKEMAKE) test
 
 run: $(STAMP)
-	@$(BIN)/python tools/run.py $(CHAPTER) $(ARGS)
+	@$(BIN)/python tools/run.py "$(CHAPTER)" $(ARGS)
 
 refresh: $(STAMP)
 	@$(SNAKEMAKE) refresh
@@ -57,4 +57,5 @@ bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py
 
 clean:
-	rm -rf _build .snakemake .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+	rm -rf _build .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+	find cimlib tests tools -type d -name __pycache__ -prune -exec rm -rf {} +

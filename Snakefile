@@ -27,16 +27,25 @@ def files(*patterns):
     return sorted(path for pattern in patterns for path in Path().glob(pattern) if path.is_file())
 
 
+def folders(*patterns):
+    """Folders that count as inputs: one is newer than before when a file in it is removed."""
+    return sorted(path for pattern in patterns for path in Path().glob(pattern) if path.is_dir())
+
+
 @cache
 def reached(chapter):
-    """The chapter, the library files its imports reach, and the records and claims it draws."""
+    """The chapter, the library its imports reach, and the data, records and claims it draws."""
     notebook = Path("chapters", f"{chapter}.ipynb")
     library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
     experiments = [path.stem for path in library if path.parent.name == "experiments"]
-    drawn = [f"data/results/{experiment}/*.json" for experiment in experiments]
+    drawn = ["data/results", *(f"data/results/{experiment}" for experiment in experiments)]
+    data = [f"{folder}/*.json" for folder in drawn]
     if Path("cimlib/claims.py") in library:
-        drawn.append("data/claims/*.yml")
-    return [notebook, *library, *files(*drawn), *SETTINGS]
+        drawn.append("data/claims")
+        data.append("data/claims/*.yml")
+    if Path("cimlib/data.py") in library:
+        data += ["data/*.npz", "data/splits.json"]
+    return [notebook, *library, *files(*data), *folders(*drawn), *SETTINGS]
 
 
 @cache
@@ -133,7 +142,7 @@ rule lint:
 rule unit:
     input:
         LIBRARY, SETTINGS, files("tests/**/*.py", "intro.md", "pages/*.md"),
-        files("data/*.*", "data/*/*.yml", "data/*/*/*.json"),
+        files("data/*.*", "data/*/*.yml", "data/*/*/*.json"), folders("data/*", "data/*/*"),
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:
@@ -150,6 +159,7 @@ rule bookcheck:
     input:
         "_build/committed/index.html",
         files("tests/*.py", "tools/*.py", "chapters/*.ipynb", "data/*/*.yml", "data/*/*/*.json"),
+        files("*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"), folders("data/*", "data/*/*"),
     output: touch("_build/checked/book")
     threads: ALL_CORES
     shell: "pytest tests/test_book.py tests/test_html.py tests/test_run.py"

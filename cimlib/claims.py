@@ -104,7 +104,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """reproduced · partly · not reproduced · not testable here · stale records."""
+        """reproduced · partly · not reproduced · undecided · not testable here · stale records."""
         status = [m.status for m in self.measured]
         if not status:
             return "not testable here"
@@ -112,7 +112,9 @@ class Claim:
             return "stale records"
         if all(s == "holds" for s in status):
             return "reproduced"
-        return "partly" if "holds" in status else "not reproduced"
+        if "holds" in status:
+            return "partly"
+        return "undecided" if "open" in status else "not reproduced"
 
 
 def _bootstrap(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, float, float]:
@@ -199,7 +201,12 @@ def table(claims: Sequence[Claim]) -> str:
         found = [part for part in (claim.measure, claim.reason) if part]
         for evidence, m in zip(claim.evidence, claim.measured, strict=True):
             estimate, low, high = (f"{value:.{claim.digits}f}" for value in (m.estimate, m.low, m.high))
-            text = f"{evidence.label}: {estimate} [{low}, {high}] {claim.unit}, n = {m.n}"
+            sampled = (
+                f" [{low}, {high}] {claim.unit}, n = {m.n}"
+                if m.low < m.high
+                else f" {claim.unit}, by counting"
+            )
+            text = f"{evidence.label}: {estimate}{sampled}"
             found.append(f"• {text}: *{m.status}*")
         cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")

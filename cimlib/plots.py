@@ -21,6 +21,7 @@ COLOURS = {
     "single": "#D55E00",
     "single, column": "#D55E00",
     "single, column of cells": "#CC79A7",
+    "single, constant term": "#E69F00",
     "double, one draw": "#56B4E9",
     "bit-sliced": "#009E73",
     "proportional": "#009E73",

@@ -49,9 +49,10 @@ LABEL_MAX = 9.0
 def curvature(label: float) -> float:
     r"""Curvature :math:`a = A/P_{max}` of the update curve with nonlinearity label ``label``.
 
-    NeuroSim tabulates the label; the table is the solution of one equation (derived: it reproduces
-    all its entries to 2·10⁻⁵): the normalised curve :math:`y(x) = (1-e^{-x/a})/(1-e^{-1/a})` strays
-    from the diagonal by at most 0.07 · label, measured *perpendicular* to it,
+    NeuroSim tabulates the label; the table is the solution of one equation (derived; compared once
+    with the published entries, which it reproduced to 2·10⁻⁵): the normalised curve
+    :math:`y(x) = (1-e^{-x/a})/(1-e^{-1/a})` strays from the diagonal by at most 0.07 · label,
+    measured *perpendicular* to it,
 
     .. math:: \max_x\,[y(x) - x] = 0.07\sqrt2\,|\mathrm{label}|
         \quad\text{at}\quad x^* = a \ln\frac{1}{a\,(1-e^{-1/a})},

@@ -90,8 +90,10 @@ def test_spreads_and_ratios_have_bootstrap_intervals_that_repeat(ledger):
 
 def test_a_ratio_of_constants_has_no_width(ledger):
     evidence = {"label": "same", "of": of("same"), "against": {"value": "other"}, "compare": "ratio"}
-    (measured,) = ledger(evidence).measured
+    claim = ledger(evidence)
+    (measured,) = claim.measured
     assert (measured.low, measured.estimate, measured.high) == (2.0, 2.0, 2.0)
+    assert "same: 2.0 points, by counting" in claims.table([claim])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,9 @@ def test_a_ratio_of_constants_has_no_width(ledger):
         ((6.0, 6.0), "reproduced"),
         ((6.0, 4.0), "partly"),
         ((4.0, 4.0), "not reproduced"),
-        ((5.0, 5.0), "not reproduced"),
+        ((5.0, 4.0), "undecided"),
+        ((5.0, 5.0), "undecided"),
+        ((5.0, 6.0), "partly"),
     ],
 )
 def test_the_verdict_follows_from_all_the_evidence(ledger, bounds, verdict):

@@ -1,22 +1,101 @@
 """What every experiment must do at every scale, and what it must refuse."""
 
 import json
+from dataclasses import asdict, fields
+from itertools import combinations
+from typing import get_args
 
 import pytest
 import torch
 
 from cimlib import experiments
-from cimlib.experiments import deployed
+from cimlib.experiments import chip_spread, deployed, in_array
+from cimlib.updates import Pair, Rounding, Rule
 
 TINY = {
     "chip_spread": {"epochs": 1, "n_train": 100, "images": 50, "chips": 2},
     "deployed": {"epochs": 2, "seeds": 3, "chips": 2},
     "in_array": {"epochs": 2, "seeds": 3},
 }
+OUTCOME = {"chip_spread": "ekl", "deployed": "chip_error", "in_array": "pulses"}
+VALUES = {
+    "chip_spread": {
+        "dataset": ["digits", "mnist"],
+        "array": list(chip_spread.ARRAYS),
+        "sigma": [0.0, 0.1, 0.2],
+        "train_sigma": [0.0, 0.1, 0.2],
+        "hidden": [16, 32],
+        "epochs": [1, 2],
+        "lr": [0.005, 0.01],
+        "n_train": [100, 110],
+        "images": [50, 100],
+        "chips": [2, 3],
+        "first_chip": [0, 1],
+        "seed": [0, 1],
+    },
+    "deployed": {
+        "structure": list(deployed.STRUCTURES),
+        "gaussian": [0.0, 0.1, 0.3],
+        "lognormal": [0.0, 0.3, 1.0],
+        "stuck_on": [0.0, 0.1, 0.3],
+        "stuck_off": [0.0, 0.1, 0.3],
+        "hidden": [8, 9],
+        "epochs": [2, 20],
+        "lr": [0.05, 0.5],
+        "seeds": [2, 3],
+        "chips": [2, 3],
+    },
+    "in_array": {
+        "structure": list(deployed.STRUCTURES),
+        "rule": get_args(Rule),
+        "rounding": get_args(Rounding),
+        "pair": get_args(Pair),
+        "batch": [45, 90],
+        "epochs": [2, 3],
+        "lr": [1.0, 2.0],
+        "levels": [100, 200],
+        "potentiation": [0.0, 3.0],
+        "depression": [0.0, -3.0],
+        "cycle_to_cycle": [0.0, 0.1],
+        "stuck_on": [0.0, 0.1],
+        "stuck_off": [0.0, 0.1],
+        "w_max": [2.0, 4.0],
+        "hidden": [8, 9],
+        "seeds": [2, 3],
+    },
+}
+# Structures differ by what their errors do to them.
+WITH = {("deployed", "structure"): {"gaussian": 0.1}, ("in_array", "structure"): {"stuck_on": 0.1}}
 
 
 def test_every_experiment_is_tried_here():
     assert experiments.names() == sorted(TINY)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_is_tried_here(name):
+    parameters = {field.name for field in fields(experiments.resolve(name, {}))}
+    assert set(VALUES[name]) == parameters - {"scale", "device"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"), [(name, parameter) for name in VALUES for parameter in VALUES[name]]
+)
+def test_every_value_of_every_parameter_has_an_outcome_of_its_own(name, parameter):
+    base = {**TINY[name], **WITH.get((name, parameter), {})}
+    outcome = {
+        value: json.dumps(experiments.run(name, {**base, parameter: value})[OUTCOME[name]])
+        for value in VALUES[name][parameter]
+    }
+    alike = [(one, other) for one, other in combinations(outcome, 2) if outcome[one] == outcome[other]]
+    assert alike == []
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_scale_is_more_than_a_label(name):
+    scales = [asdict(experiments.resolve(name, {"scale": scale})) for scale in ("quick", "desk", "paper")]
+    assert [params.pop("scale") for params in scales] == ["quick", "desk", "paper"]
+    assert all(one != other for one, other in combinations(scales, 2))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -99,12 +178,79 @@ def test_without_errors_every_structure_classifies_like_software():
         assert result["spread"] == [0.0] * 3
 
 
-def test_the_two_single_structures_agree_on_every_chip():
+def test_without_errors_the_two_single_structures_agree():
     column, constant = (
-        experiments.run("deployed", {"structure": name, "gaussian": 0.1, **TINY["deployed"]})["chip_error"]
+        experiments.run("deployed", {"structure": name, "epochs": 20, "seeds": 3, "chips": 2})
         for name in ("single, column", "single, constant term")
     )
-    assert column == constant
+    assert column["chip_error"] == constant["chip_error"]
+    assert len(set(column["error"])) > 1
+
+
+def cell(device, z=0.0, u=0.5):
+    """A cell of 10 … 100 µS asked for 40 µS."""
+    draws = {"programming": torch.tensor(z), "stuck": torch.tensor(u)}
+    return float(device(torch.tensor(40.0), draws, 10.0, 100.0))
+
+
+def test_a_deployed_cell_spreads_as_asked():
+    assert cell(deployed.Params().device(), z=1.0) == 40.0
+    assert cell(deployed.Params(gaussian=0.1).device(), z=1.0) == pytest.approx(40 + 0.1 * 90)
+    assert cell(deployed.Params(lognormal=0.1).device(), z=1.0) == pytest.approx(40 * 1.1051709)
+
+
+@pytest.mark.parametrize("spread", [{}, {"gaussian": 0.3}, {"lognormal": 0.3}], ids=str)
+@pytest.mark.parametrize("z", [-1.0, 1.0])
+def test_a_stuck_cell_is_at_the_end_of_its_range_whatever_its_spread(spread, z):
+    assert cell(deployed.Params(stuck_on=1.0, **spread).device(), z) == 100.0
+    assert cell(deployed.Params(stuck_off=1.0, **spread).device(), z) == 10.0
+
+
+def test_stuck_on_and_stuck_off_are_not_exchanged_in_the_array():
+    on, off = (in_array.Params(**{name: 1.0}).hardware().cell for name in ("stuck_on", "stuck_off"))
+    assert (cell(on), cell(off)) == (100.0, 10.0)
+
+
+@pytest.fixture
+def fabricated(monkeypatch):
+    """The chips that an experiment fabricates, in order."""
+    chips = []
+    for module in (deployed, in_array):
+
+        def recording(network, chip, fabricate=module.fabricate):
+            chips.append(chip)
+            return fabricate(network, chip)
+
+        monkeypatch.setattr(module, "fabricate", recording)
+    return chips
+
+
+def test_no_two_seeds_share_a_chip(fabricated):
+    experiments.run("deployed", {"gaussian": 0.1, "epochs": 1, "seeds": 3, "chips": 4})
+    assert fabricated == [seed * 4 + chip for chip in range(4) for seed in range(3)]
+
+
+def test_a_seed_trained_in_the_array_has_the_chip_of_its_number(fabricated):
+    experiments.run("in_array", TINY["in_array"])
+    assert fabricated == [0, 1, 2]
+
+
+def test_the_first_chip_says_which_chips_are_evaluated():
+    options = {**TINY["chip_spread"], "images": 100}
+    three = experiments.run("chip_spread", {**options, "chips": 3})
+    last = experiments.run("chip_spread", {**options, "first_chip": 1, "chips": 2})
+    for name in ("accuracy", "ekl", "redrawn", "weight_spread"):
+        assert last[name] == three[name][1:] != three[name][:2]
+
+
+@pytest.mark.parametrize("stuck", ["stuck_on", "stuck_off"])
+def test_cells_stuck_in_training_cost_accuracy(stuck):
+    options = {"lr": 0.3, "levels": 10_000, "seeds": 20}
+    whole, broken = (
+        sum(experiments.run("in_array", {**options, stuck: fraction})["error"]) / 20
+        for fraction in (0.0, 0.8)
+    )
+    assert broken > whole + 10
 
 
 def test_power_of_a_two_sided_pair_and_a_single_array_is_as_derived():

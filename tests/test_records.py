@@ -88,6 +88,38 @@ def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
     assert not point.path.exists()
 
 
+def test_an_interrupted_write_leaves_no_record_and_the_next_run_makes_it(sweep, monkeypatch):
+    point = records.points(sweep)[0]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            records.run(point)
+    assert not point.path.exists() and records.stale() == []
+    with pytest.raises(FileNotFoundError):
+        records.read("deployed")
+    assert records.run(point) == point.path
+    assert list(point.path.parent.iterdir()) == [point.path]
+    assert records.read("deployed").key.tolist() == [point.key]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize(
+    "use",
+    [lambda _: records.read("deployed"), lambda _: records.stale(), records.run],
+    ids=["read", "stale", "run"],
+)
+def test_a_truncated_record_is_refused_naming_the_file(sweep, use, kept):
+    point = records.points(sweep)[0]
+    text = records.run(point).read_text()
+    point.path.write_text(text[: int(kept * len(text))])
+    with pytest.raises(ValueError, match=point.path.name):
+        use(point)
+
+
 def test_the_command_line_makes_one_record_and_refuses_unknown_keys(sweep, capsys):
     point = records.points(sweep)[0]
     records.main(["run", str(sweep), point.key])

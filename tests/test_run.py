@@ -10,10 +10,14 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-PARAMETERS = """sigma = 0.1  # programming spread, share of w_max, [0, 1]
-chips = 10  # chips fabricated, 1 to 1000
+BOOK = sorted((TOOLS.parent / "chapters").glob("*.ipynb"))
+PARAMETERS = """sigma = 0.1  # programming spread, fraction of the range, ≥ 0
+chips = 10  # chips fabricated, ≥ 2
+lr = 0.3  # learning rate of the weights, > 0
+label = -3.0  # NL label of pulses down, -9 to 9; opposite sign: asymmetric
 stuck = False  # whether cells may be stuck: true or false
-scale = "quick"  # size of the run: quick or desk
+array = "double"  # "double", "double, one draw" (one-sided) or "single"
+paper = "all"  # one paper's key, such as "gao2019isips", or "all"
 levels = [0.0, 0.5]  # levels to try, share of w_max, [0, 1]
 """
 
@@ -35,7 +39,7 @@ def book(tmp_path: Path) -> Path:
     """A book of one chapter that prints its parameters; it fails if chips is 13."""
     cells = [
         new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
-        new_code_cell("assert chips != 13\nprint(sigma, chips, stuck, scale, levels)"),
+        new_code_cell("assert chips != 13\nprint(sigma, chips, stuck, paper, levels)"),
     ]
     notebook = new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     (tmp_path / "chapters").mkdir()
@@ -51,11 +55,12 @@ def test_a_chapter_runs_with_the_values_given_and_says_where_it_is(
     book: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     given = ["-p", "sigma", "1e-3", "-p", "stuck", "true", "-p", "levels", "[1, 2e-1]"]
+    given += ["-p", "paper", "truong2014"]
     assert run.main("toy", given, book) == 0
     (path,) = runs(book)
     assert str(path) in capfd.readouterr().out
     printed = nbformat.read(path, as_version=4).cells[-1].outputs[0].text
-    assert printed == "0.001 10 True quick [1.0, 0.2]\n"
+    assert printed == "0.001 10 True truong2014 [1.0, 0.2]\n"
 
 
 def test_a_chapter_that_fails_fails_the_command_and_keeps_what_ran(
@@ -71,7 +76,7 @@ def test_a_chapter_that_fails_fails_the_command_and_keeps_what_ran(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([""], ["no chapter", "chapters: toy"]),
+        ([""], ["usage: make run CHAPTER=", "chapters: toy"]),
         (["tyo"], ["no chapter 'tyo'", "did you mean 'toy'"]),
         (["toy", "-p", "sigam", "3"], ["no parameter 'sigam'", "did you mean 'sigma'"]),
         (["toy", "-p", "sigma"], ["usage"]),
@@ -80,10 +85,21 @@ def test_a_chapter_that_fails_fails_the_command_and_keeps_what_ran(
         (["toy", "-p", "sigma", "true"], ["sigma", "of type bool, not float"]),
         (["toy", "-p", "chips", "2.5"], ["chips", "of type float, not int"]),
         (["toy", "-p", "stuck", "1"], ["stuck", "of type int, not bool"]),
-        (["toy", "-p", "scale", "3"], ["scale", "of type int, not str"]),
+        (["toy", "-p", "array", "3"], ["array", "of type int, not str"]),
         (["toy", "-p", "levels", "0.5"], ["levels", "of type float, not list"]),
         (["toy", "-p", "levels", "[a]"], ["levels", "of type str, not float"]),
         (["toy", "-p", "levels", "[1"], ["levels"]),
+        (["toy", "-p", "sigma", "-0.2"], ["sigma = -0.2: outside the range ≥ 0"]),
+        (["toy", "-p", "sigma", ".nan"], ["sigma = .nan: outside the range ≥ 0"]),
+        (["toy", "-p", "chips", "1"], ["chips = 1: outside the range ≥ 2"]),
+        (["toy", "-p", "lr", "0"], ["lr = 0: outside the range > 0"]),
+        (["toy", "-p", "label", "-9.1"], ["label = -9.1: outside the range -9 to 9"]),
+        (["toy", "-p", "label", "10"], ["label = 10: outside the range -9 to 9"]),
+        (["toy", "-p", "levels", "[0.5, 2]"], ["levels = [0.5, 2]: outside the range [0, 1]"]),
+        (
+            ["toy", "-p", "array", "double one"],
+            ["array = double one: none of 'double', 'double, one draw', 'single'"],
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(
@@ -100,8 +116,36 @@ def test_a_refusal_lists_what_is_valid_with_default_type_and_comment(
 ) -> None:
     run.main("toy", ["-p", "sigam", "3"], book)
     said = capfd.readouterr().err
-    assert "sigma: float = 0.1  # programming spread, share of w_max, [0, 1]" in said
-    assert "scale: str = 'quick'  # size of the run: quick or desk" in said
+    assert "sigma: float = 0.1  # programming spread, fraction of the range, ≥ 0" in said
+    assert "stuck: bool = False  # whether cells may be stuck: true or false" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("sigma", ["0", "5"]),
+        ("chips", ["2"]),
+        ("lr", ["1e-9"]),
+        ("label", ["-9", "9"]),
+        ("array", ["single", "double, one draw"]),
+        ("levels", ["[0, 1]", "[]"]),
+    ],
+)
+def test_the_ends_of_a_range_and_every_text_of_a_list_are_allowed(
+    book: Path, name: str, texts: list[str]
+) -> None:
+    known = run.parameters(book / "chapters" / "toy.ipynb")
+    for text in texts:
+        assert list(run.checked(["-p", name, text], known)) == [name]
+
+
+@pytest.mark.parametrize("chapter", BOOK, ids=lambda path: path.stem)
+def test_every_range_in_the_book_is_enforced_and_allows_the_default(chapter: Path) -> None:
+    for default, said in run.parameters(chapter).values():
+        run.within(default, said)
+        if "such as" not in said and not isinstance(default, bool):
+            with pytest.raises(ValueError, match=r"outside|none of"):
+                run.within("nonsense" if isinstance(default, str) else -1e9, said)
 
 
 @pytest.mark.parametrize(

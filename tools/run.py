@@ -1,14 +1,15 @@
 """Run one chapter with other parameters: `python tools/run.py CHAPTER [-p NAME VALUE]...`.
 
 Papermill runs a notebook even if a parameter is misspelt or of the wrong type; here nothing runs
-until every name and value fits the chapter's `parameters` cell. Values are YAML, and `1e-3` is a
-number.
+until every name and value fits the chapter's `parameters` cell: its names, the types of its values
+and the ranges in its comments. Values are YAML, and `1e-3` is a number.
 """
 
 import ast
 import difflib
 import hashlib
 import json
+import operator
 import re
 import sys
 from collections.abc import Iterable
@@ -19,7 +20,13 @@ import papermill
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+USAGE = 'usage: make run CHAPTER=name ARGS="-p name value -p name value ..."'
 Parameters = dict[str, tuple[Any, str]]  # name -> (default, comment)
+
+SIGNS = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator.lt}
+N = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
+RANGE = re.compile(rf"([≥>≤<]) ?{N}|{N} to {N}|\[{N}, ?{N}\]")
+EXAMPLE = re.compile(r'(such as|for example|e\.g\.),? "')
 
 
 class Loader(yaml.SafeLoader):
@@ -54,6 +61,23 @@ def fitting(value: Any, default: Any) -> Any:
     return value
 
 
+def within(value: Any, said: str) -> None:
+    """Raises `ValueError` if `value` breaks a range, or is none of the texts, in the comment."""
+    if isinstance(value, list):
+        for item in value:
+            within(item, said)
+    elif isinstance(value, str):
+        texts = [] if EXAMPLE.search(said) else re.findall(r'"([^"]*)"', said)
+        if texts and value not in texts:
+            raise ValueError(f"none of {', '.join(map(repr, texts))}")
+    else:
+        for stated in RANGE.finditer(said):
+            low, high = filter(None, stated.groups())  # or a sign and its bound
+            bounds = [(low, high)] if low in SIGNS else [("≥", low), ("≤", high)]
+            if not all(SIGNS[sign](value, float(bound)) for sign, bound in bounds):
+                raise ValueError(f"outside the range {stated.group()}")
+
+
 def among(name: str, known: Iterable[str], kind: str) -> None:
     """Raises `ValueError` unless `name` is known, with the likeliest of the known names."""
     if name not in known:
@@ -64,12 +88,14 @@ def among(name: str, known: Iterable[str], kind: str) -> None:
 def checked(given: list[str], known: Parameters) -> dict[str, Any]:
     """The command line's `-p name value` triples as values that fit; raises `ValueError`."""
     if len(given) % 3 or any(flag != "-p" for flag in given[::3]):
-        raise ValueError('usage: make run CHAPTER=name ARGS="-p name value -p name value ..."')
+        raise ValueError(USAGE)
     values: dict[str, Any] = {}
     for name, text in zip(given[1::3], given[2::3], strict=True):
         among(name, known, "parameter")
         try:
-            values[name] = fitting(yaml.load(text, Loader), known[name][0])
+            default, said = known[name]
+            values[name] = fitting(yaml.load(text, Loader), default)
+            within(values[name], said)
         except (yaml.YAMLError, ValueError) as error:
             raise ValueError(f"{name} = {text}: {error}") from None
     return values
@@ -80,6 +106,8 @@ def main(chapter: str, given: list[str], root: Path = ROOT) -> int:
     chapters = {path.stem: path for path in sorted((root / "chapters").glob("*.ipynb"))}
     valid = f"chapters: {', '.join(chapters)}"
     try:
+        if not chapter:
+            raise ValueError(USAGE)
         among(chapter, chapters, "chapter")
         known = parameters(chapters[chapter])
         valid = f"parameters of {chapter}:\n{listing(known)}"
