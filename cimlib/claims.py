@@ -114,7 +114,7 @@ class Claim:
             return "reproduced"
         if "holds" in status:
             return "partly"
-        return "undecided" if "open" in status else "not reproduced"
+        return "not reproduced" if "fails" in status else "undecided"
 
 
 def _bootstrap(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, float, float]:

@@ -87,15 +87,16 @@ def code_digest(experiment: str) -> str:
     return sources.digest(f"cimlib.experiments.{experiment}")
 
 
-def _commit() -> str | None:
-    """The commit of the code, marked if ``cimlib`` differs from it; ``None`` outside a checkout."""
+def _commit(experiment: str) -> str | None:
+    """The commit, marked if the experiment's code differs from it; ``None`` outside a checkout."""
+    reached = [str(path) for path in sources.sources(f"cimlib.experiments.{experiment}")]
 
     def git(*command: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", "cimlib") else "")
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", *reached) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -122,7 +123,7 @@ def run(point: Point) -> Path:
             "seconds": round(time.perf_counter() - start, 2),
             "threads": point.threads,
             "digest": code_digest(point.experiment),
-            "commit": _commit(),
+            "commit": _commit(point.experiment),
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
