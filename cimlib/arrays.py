@@ -15,6 +15,8 @@ from torch import Tensor
 
 from cimlib.devices import require, straight_through
 
+Structure = Literal["pair", "column", "constant-term"]
+
 
 @dataclass(frozen=True)
 class Conductances:
@@ -24,7 +26,8 @@ class Conductances:
         cells: ``(slices, sides, *W.shape)``, µS.
         reference: ``(*W.shape[1:])``, µS: one conductance per row, or ``None``.
         scale: (slices,), µS per unit of weight.
-        connected: bool, like ``cells``: cells whose access transistor is on, or ``None`` for all.
+        connected: bool, like ``cells``: cells whose access transistor is on, or ``None`` for all. The
+            others conduct nothing and hold 0.
     """
 
     cells: Tensor
@@ -88,6 +91,11 @@ class Array:
         return torch.where(peak > 0, peak, torch.ones_like(peak))
 
     @property
+    def structure(self) -> Structure:
+        """How signs come about: ``"pair"`` of arrays, reference ``"column"``, ``"constant-term"``."""
+        raise NotImplementedError
+
+    @property
     def slices(self) -> int:
         """Cells in which the bits of one weight lie, per side."""
         return 1
@@ -146,6 +154,9 @@ class DoubleArray(Array):
             ``"programmed"``: it is written like the others and has their errors;
             ``"disconnected"``: its access transistor is off, so that a weight has one draw, not two;
             this needs ``g_min = 0``, or the other cell's ``g_min`` would be left over.
+        zero_state: cells can also be opened, to 0 µS (JJAP 2024: g ∈ {0} ∪ [g_min, g_max]). Then
+            :math:`g^\pm = k\,(|w| \pm w)/2` with :math:`k = g_{max}/w_{max}`, and a cell asked for less
+            than ``g_min`` is open, without error; its weight still passes gradients. One-sided only.
 
     Source: double crossbar array of IEICE 2019 / JJAP 2024; mappings as named in CrossSim (balanced
     one-sided and two-sided). Raises ``ValueError`` for unknown names.
@@ -153,6 +164,7 @@ class DoubleArray(Array):
 
     mapping: Literal["one-sided", "two-sided"] = "one-sided"
     inactive: Literal["programmed", "disconnected"] = "programmed"
+    zero_state: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,16 +179,38 @@ class DoubleArray(Array):
         if self.inactive == "disconnected":
             require(self.mapping == "one-sided", "mapping", self.mapping, "'one-sided' if disconnected")
             require(self.g_min == 0, "g_min", self.g_min, "0 µS if inactive='disconnected'")
+        if self.zero_state:
+            require(self.mapping == "one-sided", "mapping", self.mapping, "'one-sided' with a zero state")
+            apart = self.inactive == "programmed" and self.g_min > 0
+            found = (self.g_min, self.inactive)
+            require(apart, "(g_min, inactive)", found, "g_min > 0 and 'programmed' with a zero state")
+
+    @property
+    def structure(self) -> Structure:
+        return "pair"
 
     @property
     def sides(self) -> int:
         return 2
+
+    def represent(self, weight: Tensor) -> Tensor:
+        kept = super().represent(weight)
+        if not self.zero_state:
+            return kept
+        wanted = kept.abs() * (self.g_max / self.full_scale(weight))
+        return straight_through(torch.where(self._connected(wanted), kept, 0.0), kept)
+
+    def _connected(self, wanted: Tensor) -> Tensor:
+        """Cells that are not opened; the last digit of a rounded ``g_min`` does not open one."""
+        return wanted >= self.g_min * (1 - 1e-6)
 
     def draw_shape(self, weight: tuple[int, ...]) -> tuple[int, ...]:
         """One draw per cell, or one per pair if the other cell of the pair is disconnected."""
         return (self.slices, 2 if self.inactive == "programmed" else 1, *weight)
 
     def target(self, weight: Tensor) -> Conductances:
+        if self.zero_state:
+            return self._target_with_zero_state(weight)
         span = self.g_max - self.g_min
         sides = torch.stack(pair(self, weight, self.mapping))
         connected = None
@@ -186,11 +220,18 @@ class DoubleArray(Array):
         cells = self.within(self.g_min + span * sides).unsqueeze(0)
         return Conductances(cells, None, scale, connected)
 
+    def _target_with_zero_state(self, weight: Tensor) -> Conductances:
+        full = self.full_scale(weight)
+        w = Array.represent(self, weight)
+        wanted = torch.stack(((w.abs() + w) / 2, (w.abs() - w) / 2)) * (self.g_max / full)
+        connected = self._connected(wanted)
+        cells = torch.where(connected, wanted.clamp(self.g_min, self.g_max), 0.0)
+        cells = straight_through(cells, wanted)
+        return Conductances(cells[None], None, (self.g_max / full).reshape(1), connected[None])
+
     def decode(self, g: Conductances) -> Tensor:
-        if g.connected is None:
-            difference = g.cells[:, 0] - g.cells[:, 1]
-        else:
-            difference = torch.where(g.connected[:, 0], g.cells[:, 0], -g.cells[:, 1])
+        cells = g.cells if g.connected is None else torch.where(g.connected, g.cells, 0.0)
+        difference = cells[:, 0] - cells[:, 1]
         return (difference / g.scale.reshape(-1, *[1] * (difference.dim() - 1))).sum(0)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
@@ -233,6 +274,10 @@ class SingleArray(Array):
             self.reference_device,
             f"{allowed} for reference={self.reference!r}",
         )
+
+    @property
+    def structure(self) -> Structure:
+        return self.reference
 
     @property
     def reference_is_cells(self) -> bool:
@@ -299,6 +344,7 @@ class BitSliced(DoubleArray):
             "1 ≤ cell_bits ≤ weight_bits ≤ 16, cell_bits divides weight_bits",
         )
         require(self.mapping == "one-sided", "mapping", self.mapping, "'one-sided'")
+        require(not self.zero_state, "zero_state", self.zero_state, "False for bit slices")
 
     @property
     def slices(self) -> int:

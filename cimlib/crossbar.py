@@ -20,12 +20,12 @@ import copy
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from cimlib.arrays import Conductances
@@ -47,24 +47,66 @@ def _sample(draw: Draw, generator: torch.Generator, like: Tensor) -> Tensor:
     return sampler(shape, generator=generator).to(device=like.device, dtype=like.dtype)
 
 
-class Crossbar(nn.Module):
+class Fabricated(nn.Module):
+    """Base of the modules that chips differ in: they have a name, hardware, and draws.
+
+    The draws of a held chip are buffers outside the ``state_dict``. A forward pass that needs draws
+    raises ``RuntimeError`` before :func:`fabricate` or :func:`fresh`.
+    """
+
+    def __init__(self, name: str, hardware: Hardware) -> None:
+        super().__init__()
+        self.name = name
+        self.hardware = hardware
+        self.chip: int | None = None
+        self.generator: torch.Generator | None = None
+
+    def slots(self) -> dict[str, Draw]:
+        """Every draw needed on this hardware, as ``{"part/slot": draw}``."""
+        raise NotImplementedError
+
+    def like(self) -> Tensor:
+        """A tensor with the dtype and device of the draws."""
+        raise NotImplementedError
+
+    def hold(self, chip: int | None) -> None:
+        """Hold the draws of ``chip``; ``None`` forgets them."""
+        self.chip, self.generator = chip, None
+        for name in [name for name in self._buffers if "/" in name]:
+            delattr(self, name)
+        if chip is not None:
+            self.draws()
+
+    def draws(self) -> dict[str, Tensor]:
+        """The standard draws of this forward pass, by ``part/slot``."""
+        slots = self.slots()
+        if self.generator is not None:
+            return {name: _sample(draw, self.generator, self.like()) for name, draw in slots.items()}
+        for name, draw in slots.items():
+            held = self._buffers.get(name)
+            if held is None or held.shape != draw[1]:
+                if self.chip is None:
+                    raise RuntimeError(
+                        f"layer {self.name!r} has no chip: call fabricate(model, chip) or fresh(model)"
+                    )
+                z = _sample(draw, _generator(self.chip, self.name, name), self.like())
+                self.register_buffer(name, z, persistent=False)
+        return {name: self.get_buffer(name) for name in slots}
+
+
+class Crossbar(Fabricated):
     """A ``Linear`` or ``Conv2d`` computed in a crossbar array; made by :func:`program`.
 
     Its parameters carry the names of the layer it replaces: ``weight`` (out, in, ...) and ``bias``,
     which is digital. Trained in the array it has ``conductance`` (slices, sides, out, in, ...), µS,
-    in place of ``weight``. The draws of a held chip are buffers outside the ``state_dict``.
-    A forward pass that needs draws raises ``RuntimeError`` before :func:`fabricate` or :func:`fresh`.
+    in place of ``weight``.
     """
 
     _template: nn.Linear | nn.Conv2d
     bias: Tensor | None
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, name: str, hardware: Hardware, train: str) -> None:
-        super().__init__()
-        self.name = name
-        self.hardware = hardware
-        self.chip: int | None = None
-        self.generator: torch.Generator | None = None
+        super().__init__(name, hardware)
         self.digital: Callable[[Tensor, Tensor], Tensor] | None = None
         self.reading: Reading | None = None
         if train == "weight":
@@ -86,42 +128,23 @@ class Crossbar(nn.Module):
         """Whether the conductances, not the weights, are the parameters."""
         return "conductance" in self._parameters
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape (out, in, ...) of the weights."""
+        return tuple(self.conductance.shape[2:] if self.in_array else self.weight.shape)
+
+    def like(self) -> Tensor:
+        return next(iter(self.parameters()))
+
     def slots(self) -> dict[str, Draw]:
-        """Every draw this layer needs on its hardware, as ``{"part/slot": draw}``."""
-        array, cell = self.hardware.array, self.hardware.cell
-        shape = tuple(self.conductance.shape[2:] if self.in_array else self.weight.shape)
+        array, cell, shape = self.hardware.array, self.hardware.cell, self.weight_shape
         parts = {
             "cells": cell.draws(array.draw_shape(shape)),
-            "circuit": self.hardware.circuit.draws(shape),
+            "circuit": self.hardware.circuit.draws(array, shape),
         }
         if array.reference_is_cells:
             parts["reference"] = cell.draws(shape[1:])
         return {f"{part}/{slot}": draw for part, draws in parts.items() for slot, draw in draws.items()}
-
-    def hold(self, chip: int | None) -> None:
-        """Hold the draws of ``chip``; ``None`` forgets them."""
-        self.chip, self.generator = chip, None
-        for name in [name for name in self._buffers if "/" in name]:
-            delattr(self, name)
-        if chip is not None:
-            self.draws()
-
-    def draws(self) -> dict[str, Tensor]:
-        """The standard draws of this forward pass, by ``part/slot``."""
-        like = next(iter(self.parameters()))
-        slots = self.slots()
-        if self.generator is not None:
-            return {name: _sample(draw, self.generator, like) for name, draw in slots.items()}
-        for name, draw in slots.items():
-            held = self._buffers.get(name)
-            if held is None or held.shape != draw[1]:
-                if self.chip is None:
-                    raise RuntimeError(
-                        f"layer {self.name!r} has no chip: call fabricate(model, chip) or fresh(model)"
-                    )
-                z = _sample(draw, _generator(self.chip, self.name, name), like)
-                self.register_buffer(name, z, persistent=False)
-        return {name: self.get_buffer(name) for name in slots}
 
     def read(self) -> Reading:
         """Weights that the array amounts to, its conductances in µS, and the circuit's draws."""
@@ -139,22 +162,69 @@ class Crossbar(nn.Module):
         if reference is not None and array.reference_is_cells:
             reference = cell(reference, z["reference"], array.g_min, array.g_max)
         cells = cell(target.cells, z["cells"], array.g_min, array.g_max)
+        if target.connected is not None:
+            cells = torch.where(target.connected, cells, target.cells)
         g = Conductances(cells, reference, target.scale, target.connected)
         if self.in_array:
             return array.decode(g), g, z["circuit"]
         return array.represent(self.weight) + array.decode(g - target), g, z["circuit"]
 
-    def _op(self, own: Tensor, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
-        x = own if x is None else x
-        if isinstance(self._template, nn.Conv2d):
-            y: Tensor = self._template._conv_forward(x, weight, bias)
+    def forward(self, x: Tensor) -> Tensor:
+        weight, g, z = self.reading or self.read()
+        op = _Operation(self._template, x)
+        y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
+        return y if self.digital is None else self.digital(x, y)
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """The linear map of ``layer``; see :class:`cimlib.circuits.Operation`."""
+
+    layer: nn.Linear | nn.Conv2d
+    x: Tensor
+
+    def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
+        x = self.x if x is None else x
+        if isinstance(self.layer, nn.Conv2d):
+            y: Tensor = self.layer._conv_forward(x, weight, bias)
             return y
         return F.linear(x, weight, bias)
 
+
+class AnalogReLU(Fabricated):
+    """A ReLU computed by a circuit, one for each column of the layer before it; made by :func:`program`.
+
+    It has no parameters; its hardware is that of the layer.
+    """
+
+    template: Tensor
+
+    def __init__(self, layer: Crossbar, name: str) -> None:
+        super().__init__(name, layer.hardware)
+        self.outputs = layer.weight_shape[0]
+        self.dim = 1 - len(layer.weight_shape)
+        self.register_buffer("template", layer.like().detach().new_empty(0), persistent=False)
+
+    def extra_repr(self) -> str:
+        state = "fresh" if self.generator is not None else f"chip={self.chip}"
+        return f"{self.outputs}, {state}"
+
+    def like(self) -> Tensor:
+        return self.template
+
+    def slots(self) -> dict[str, Draw]:
+        draws = self.hardware.circuit.activation_draws(self.outputs)
+        return {f"circuit/{slot}": draw for slot, draw in draws.items()}
+
     def forward(self, x: Tensor) -> Tensor:
-        weight, g, z = self.reading or self.read()
-        y: Tensor = self.hardware.circuit(partial(self._op, x), g, weight, self.bias, z)
-        return y if self.digital is None else self.digital(x, y)
+        z = {name.removeprefix("circuit/"): value for name, value in self.draws().items()}
+        return self.hardware.circuit.activation(x, z, self.dim)
+
+
+def fabricated(model: nn.Module) -> list[Fabricated]:
+    """The modules of ``model`` that chips differ in. Raises ``ValueError`` if there is none."""
+    crossbars(model)
+    return [module for module in model.modules() if isinstance(module, Fabricated)]
 
 
 def crossbars(model: nn.Module) -> list[Crossbar]:
@@ -180,14 +250,18 @@ def program(
 
     Args:
         model: a digital network; it is not changed.
-        hardware: the chip design of every layer.
+        hardware: the chip design of every layer. If its circuit has an activation of its own
+            (:class:`~cimlib.circuits.OpAmp`), every ``nn.ReLU`` behind one of the layers becomes an
+            :class:`AnalogReLU`.
         layers: names of the layers to put on hardware, as in ``model.named_modules()``; default all.
         train: ``"weight"``: same ``state_dict`` keys as ``model``; ``"conductance"``: training in
             the array, each layer's ``weight`` becomes ``conductance`` (slices, sides, out, in, ...) in
             µS, which needs an array with a fixed ``w_max``.
 
     Raises ``ValueError`` for unknown layers, a model already on hardware or one without layers to
-    put there; ``TypeError`` for a subclass of ``Linear``/``Conv2d``, which might go round the array.
+    put there, a layer that the circuit cannot read, and a ReLU that cannot become a circuit (a function,
+    or one module behind several layers); ``TypeError`` for a subclass of ``Linear``/``Conv2d``, which
+    might go round the array.
     """
     require(train in ("weight", "conductance"), "train", train, "'weight', 'conductance'")
     fixed = train == "weight" or (hardware.array.w_max is not None and hardware.array.slices == 1)
@@ -212,18 +286,43 @@ def program(
     require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
     wanted = set(named) if layers is None else set(layers)
     require(bool(wanted) and wanted <= set(named), "layers", sorted(wanted), f"some of {sorted(named)}")
-    replaced: dict[nn.Module, Crossbar] = {}
+    replaced: dict[nn.Module, Fabricated] = {}
     for name in sorted(wanted):
         if type(named[name]) not in (nn.Linear, nn.Conv2d):
             raise TypeError(f"layer {name!r} is a {type(named[name]).__name__}, not a plain Linear or Conv2d")
+        hardware.circuit.check(hardware.array, named[name])
         replaced[named[name]] = Crossbar(named[name], name, hardware, train)
     if model in replaced:
         return replaced[model].train(model.training)
+    if hardware.circuit.has_activation:
+        for relu, (name, layer) in _activations(model, wanted).items():
+            replaced[relu] = AnalogReLU(replaced[layer], name)  # type: ignore[arg-type]
     for parent in list(model.modules()):
         for child_name, child in list(parent._modules.items()):
             if child in replaced:
                 setattr(parent, child_name, replaced[child].train(child.training))
     return model
+
+
+def _activations(model: nn.Module, layers: Collection[str]) -> dict[nn.Module, tuple[str, nn.Module]]:
+    """ReLU modules directly behind ``layers``, each with its name and its layer."""
+    found: dict[nn.Module, tuple[str, nn.Module]] = {}
+    for node in fx.symbolic_trace(model).graph.nodes:
+        if node.op != "call_module" or node.target not in layers:
+            continue
+        for user in node.users:
+            function = getattr(user.target, "__name__", user.target)
+            inline = user.op in ("call_function", "call_method") and function in ("relu", "relu_")
+            require(
+                not inline, "model", f"a function {function!r} behind layer {node.target!r}", "nn.ReLU there"
+            )
+            module = model.get_submodule(user.target) if user.op == "call_module" else None
+            if isinstance(module, nn.ReLU):
+                require(
+                    module not in found, "model", f"one ReLU {user.target!r} behind two layers", "one each"
+                )
+                found[module] = (user.target, model.get_submodule(node.target))
+    return found
 
 
 def fabricate(model: nn.Module, chip: int | None = 0) -> nn.Module:
@@ -236,8 +335,8 @@ def fabricate(model: nn.Module, chip: int | None = 0) -> nn.Module:
     """
     valid = chip is None or (isinstance(chip, Integral) and not isinstance(chip, bool) and chip >= 0)
     require(valid, "chip", chip, "an integer ≥ 0, or None")
-    for layer in crossbars(model):
-        layer.hold(None if chip is None else int(chip))
+    for module in fabricated(model):
+        module.hold(None if chip is None else int(chip))
     return model
 
 
@@ -248,9 +347,9 @@ def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     valid = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
     require(valid, "seed", seed, "an integer ≥ 0")
-    for layer in crossbars(model):
-        layer.hold(None)
-        layer.generator = _generator("fresh", seed, layer.name)
+    for module in fabricated(model):
+        module.hold(None)
+        module.generator = _generator("fresh", seed, module.name)
     return model
 
 
@@ -258,21 +357,24 @@ def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
 def using(model: nn.Module, hardware: Hardware) -> Iterator[nn.Module]:
     """Within the context every layer is on ``hardware``: same parameters, same chip.
 
-    Raises ``ValueError`` if a layer trained in its array would change arrays: its conductances mean
-    weights in that array only.
+    Raises ``ValueError`` if a layer trained in its array would change arrays (its conductances mean
+    weights in that array only), and if a network programmed without amplifiers would get them (its
+    ReLUs are digital).
     """
-    layers = crossbars(model)
-    for layer in layers:
+    for layer in crossbars(model):
         same = not layer.in_array or hardware.array == layer.hardware.array
         require(same, "hardware.array", hardware.array, "the array in which the layer was trained")
-    before = [layer.hardware for layer in layers]
+    modules = fabricated(model)
+    before = [module.hardware for module in modules]
+    analog = before[0].circuit.has_activation or not hardware.circuit.has_activation
+    require(analog, "hardware.circuit", hardware.circuit, "one without amplifiers: the ReLUs are digital")
     try:
-        for layer in layers:
-            layer.hardware = hardware
+        for module in modules:
+            module.hardware = hardware
         yield model
     finally:
-        for layer, own in zip(layers, before, strict=True):
-            layer.hardware = own
+        for module, own in zip(modules, before, strict=True):
+            module.hardware = own
 
 
 @contextmanager

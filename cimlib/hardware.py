@@ -20,7 +20,8 @@ class Hardware:
         array: how weights sit in conductances.
         circuit: how the array is read.
 
-    Raises ``TypeError`` naming the argument if one of them is of another kind.
+    Raises ``TypeError`` naming the argument if one of them is of another kind, ``ValueError`` if the
+    circuit cannot read the array.
     """
 
     device: Device | Effect = field(default_factory=Device)
@@ -33,6 +34,7 @@ class Hardware:
         for name, kind in (("device", Device), ("array", Array), ("circuit", Circuit)):
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} = {getattr(self, name)!r} is not a {kind.__name__}")
+        self.circuit.check(self.array)
 
     @property
     def cell(self) -> Device:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn, split
 
-from cimlib.crossbar import crossbars, fabricate, reading_once
+from cimlib.crossbar import fabricate, fabricated, reading_once
 from cimlib.devices import require
 from cimlib.models import evaluating
 
@@ -114,7 +114,7 @@ def evaluate(
     require(len(chips) > 0, "chips", chips, "at least one chip")
     size = len(x) if batch_size is None else batch_size
     require(isinstance(size, int) and size > 0, "batch_size", batch_size, "an integer > 0, or None")
-    held = [(layer, layer.chip, layer.generator) for layer in crossbars(model)]
+    held = [(layer, layer.chip, layer.generator) for layer in fabricated(model)]
     scores = []
     try:
         with evaluating(model):

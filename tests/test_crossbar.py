@@ -281,6 +281,10 @@ KNOBS = {
         Hardware(Gaussian(0.1), DoubleArray(g_min=0.0)),
         Hardware(Gaussian(0.1), DoubleArray(g_min=0.0, inactive="disconnected")),
     ),
+    "DoubleArray.zero_state": (
+        Hardware(Gaussian(0.1), DoubleArray(g_min=30.0)),
+        Hardware(Gaussian(0.1), DoubleArray(g_min=30.0, zero_state=True)),
+    ),
     "SingleArray.reference": (
         Hardware(Gaussian(0.1), SingleArray()),
         Hardware(Gaussian(0.1), SingleArray(reference="constant-term")),
@@ -311,10 +315,10 @@ def test_every_knob_moves_the_output(name, knob):
 
 
 def test_every_numeric_field_of_devices_and_arrays_has_a_knob_test():
-    """Inherited fields count for every class; bit slicing allows one mapping only."""
+    """Inherited fields count for every class; bit slicing allows one mapping and no zero state."""
     kinds = (Gaussian, Lognormal, StuckAt, DoubleArray, SingleArray, BitSliced)
     named = {f"{kind.__name__}.{field.name}" for kind in kinds for field in fields(kind)}
-    assert set(KNOBS) == named - {"BitSliced.mapping"}
+    assert set(KNOBS) == named - {"BitSliced.mapping", "BitSliced.zero_state"}
 
 
 def test_the_same_cell_error_has_the_other_sign_behind_a_constant_term():

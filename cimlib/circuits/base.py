@@ -1,4 +1,4 @@
-"""From conductances to the output of a layer: what the read-out circuit does.
+"""What every read-out circuit is, and the ideal one.
 
 A circuit is given the layer's own linear operation ``op(weight, bias=None, x=None)`` rather than its
 result, because it may call it once, once per branch, or with changed inputs.
@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from cimlib.arrays import Conductances
+from cimlib.arrays import Array, Conductances
 from cimlib.devices import Draw
 
 
 class Operation(Protocol):
-    """The layer's linear map; ``x`` defaults to the layer's input."""
+    """The layer's linear map; ``x`` defaults to the layer's input, which is its attribute ``x``."""
+
+    @property
+    def x(self) -> Tensor: ...
 
     def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor: ...
 
@@ -26,13 +29,22 @@ class Operation(Protocol):
 class Circuit:
     """Base of all read-out circuits."""
 
-    def draws(self, weight: tuple[int, ...]) -> dict[str, Draw]:
+    @property
+    def has_activation(self) -> bool:
+        """Whether a ReLU behind a layer is a circuit too: :meth:`activation` of this class."""
+        return False
+
+    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+        """Raise ``ValueError`` if this circuit cannot read ``array``, or ``layer`` in it."""
+
+    def draws(self, array: Array, weight: tuple[int, ...]) -> dict[str, Draw]:
         """Standard draws for a layer whose weights have shape (out, in, ...)."""
         return {}
 
     def __call__(
         self,
         op: Operation,
+        array: Array,
         g: Conductances,
         weight: Tensor,
         bias: Tensor | None,
@@ -40,6 +52,14 @@ class Circuit:
     ) -> Tensor:
         """Output of the layer, given conductances in µS and the weights they amount to."""
         raise NotImplementedError
+
+    def activation_draws(self, outputs: int) -> dict[str, Draw]:
+        """Standard draws for the activation circuits behind a layer of ``outputs`` columns."""
+        return {}
+
+    def activation(self, x: Tensor, z: Mapping[str, Tensor], dim: int) -> Tensor:
+        """What a ReLU makes of a layer's output ``x``, whose columns lie along ``dim``."""
+        return x.relu()
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,7 @@ class Ideal(Circuit):
     def __call__(
         self,
         op: Operation,
+        array: Array,
         g: Conductances,
         weight: Tensor,
         bias: Tensor | None,
