@@ -57,18 +57,20 @@ class Evidence:
         of: what is measured.
         against: what it is compared with, value by value on the same seeds or chips; may be absent.
         compare: ``"difference"`` or ``"ratio"`` of the two.
-        statistic: ``"mean"`` or ``"std"`` over the values.
+        statistic: ``"mean"`` or ``"std"`` over the values; ``"max"`` or ``"min"`` for what must hold of
+            each of them.
         above, below: the whole 95 % interval must lie between them for the claim to hold here.
 
-    The interval is Student's t for a mean or a difference of means, else a paired percentile
-    bootstrap with 9,999 resamples.
+    The interval is Student's t for a mean or a difference of means, and for a ratio or a standard
+    deviation a paired percentile bootstrap with 9,999 resamples. The largest or smallest of the values is
+    what it is, without an interval.
     """
 
     label: str
     of: Reading
     against: Reading | None = None
     compare: Literal["difference", "ratio"] = "difference"
-    statistic: Literal["mean", "std"] = "mean"
+    statistic: Literal["mean", "std", "max", "min"] = "mean"
     above: float = -np.inf
     below: float = np.inf
 
@@ -144,8 +146,11 @@ def measure(evidence: Evidence) -> Measured:
         data, stale = (a, b), stale or other_stale
         if len(a) != len(b):
             raise ValueError(f"{evidence.label}: {len(a)} and {len(b)} values cannot be paired")
-    if evidence.statistic == "mean" and (len(data) == 1 or evidence.compare == "difference"):
-        values = a if len(data) == 1 else a - data[1]
+    single = len(data) == 1 or evidence.compare == "difference"
+    values = a if len(data) == 1 else a - data[1] if single else a / data[1]
+    if evidence.statistic in ("max", "min"):
+        estimate = low = high = float(values.max() if evidence.statistic == "max" else values.min())
+    elif evidence.statistic == "mean" and single:
         estimate, (low, high) = float(values.mean()), interval(values)
     else:
         estimate, low, high = _bootstrap(evidence, data)
@@ -201,12 +206,14 @@ def table(claims: Sequence[Claim]) -> str:
         found = [part for part in (claim.measure, claim.reason) if part]
         for evidence, m in zip(claim.evidence, claim.measured, strict=True):
             estimate, low, high = (f"{value:.{claim.digits}f}" for value in (m.estimate, m.low, m.high))
-            sampled = (
-                f" [{low}, {high}] {claim.unit}, n = {m.n}"
-                if m.low < m.high
-                else f" {claim.unit}, by counting"
-            )
-            text = f"{evidence.label}: {estimate}{sampled}"
+            if m.low < m.high:
+                found_in = f" [{low}, {high}] {claim.unit}, n = {m.n}"
+            elif evidence.statistic in ("max", "min"):
+                which = "largest" if evidence.statistic == "max" else "smallest"
+                found_in = f" {claim.unit}, the {which} of n = {m.n}"
+            else:
+                found_in = f" {claim.unit}, by counting"
+            text = f"{evidence.label}: {estimate}{found_in}"
             found.append(f"• {text}: *{m.status}*")
         cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")

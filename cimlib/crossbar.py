@@ -5,8 +5,9 @@ Three verbs: :func:`program` puts a network's layers on hardware, :func:`fabrica
 
     T = array.target(W)                   conductances asked for, µS
     G = device(T, z)                      conductances obtained, µS
+    G = circuit.effective(G)              what wires make of it
     W' = W + array.decode(G - T)          a difference: no effect means no change, bit for bit
-    y = circuit(op, G, W', bias, z)       the layer's own linear map, read by a circuit
+    y = circuit(op, array, G, W', bias, z)  the layer's own linear map, read by a circuit
     y = digital(x, y)                     absent by default
 
 **A chip is a seed**: the standard draws ``z`` of a layer come from a generator seeded by the chip,
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -28,14 +30,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from cimlib.arrays import Conductances
+from cimlib.arrays import Array, Conductances
 from cimlib.devices import Draw, require
 from cimlib.hardware import Hardware
 
 Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
 
 
-def _generator(*parts: object) -> torch.Generator:
+def seeded(*parts: object) -> torch.Generator:
     """A CPU generator seeded by the parts, the same on every machine."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
@@ -89,7 +91,7 @@ class Fabricated(nn.Module):
                     raise RuntimeError(
                         f"layer {self.name!r} has no chip: call fabricate(model, chip) or fresh(model)"
                     )
-                z = _sample(draw, _generator(self.chip, self.name, name), self.like())
+                z = _sample(draw, seeded(self.chip, self.name, name), self.like())
                 self.register_buffer(name, z, persistent=False)
         return {name: self.get_buffer(name) for name in slots}
 
@@ -129,6 +131,13 @@ class Crossbar(Fabricated):
         return "conductance" in self._parameters
 
     @property
+    def plain(self) -> nn.Linear | nn.Conv2d:
+        """The digital layer with this one's bias; trained in the array it has no weight."""
+        layer = copy.copy(self._template)
+        layer._parameters = {name: self._parameters.get(name) for name in ("weight", "bias")}
+        return layer
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape (out, in, ...) of the weights."""
         return tuple(self.conductance.shape[2:] if self.in_array else self.weight.shape)
@@ -165,6 +174,7 @@ class Crossbar(Fabricated):
         if target.connected is not None:
             cells = torch.where(target.connected, cells, target.cells)
         g = Conductances(cells, reference, target.scale, target.connected)
+        g = self.hardware.circuit.effective(g, getattr(self._template, "groups", 1))
         if self.in_array:
             return array.decode(g), g, z["circuit"]
         return array.represent(self.weight) + array.decode(g - target), g, z["circuit"]
@@ -241,7 +251,7 @@ def crossbars(model: nn.Module) -> list[Crossbar]:
 
 def program(
     model: nn.Module,
-    hardware: Hardware,
+    hardware: Hardware | Mapping[str, Hardware],
     *,
     layers: Collection[str] | None = None,
     train: Literal["weight", "conductance"] = "weight",
@@ -250,10 +260,11 @@ def program(
 
     Args:
         model: a digital network; it is not changed.
-        hardware: the chip design of every layer. If its circuit has an activation of its own
-            (:class:`~cimlib.circuits.OpAmp`), every ``nn.ReLU`` behind one of the layers becomes an
-            :class:`AnalogReLU`.
-        layers: names of the layers to put on hardware, as in ``model.named_modules()``; default all.
+        hardware: the chip design of every layer, or one for each layer by its name. If the circuit has an
+            activation of its own (:class:`~cimlib.circuits.OpAmp`), every ``nn.ReLU`` behind the layer
+            becomes an :class:`AnalogReLU`.
+        layers: names of the layers to put on hardware, as in ``model.named_modules()``; default all, or
+            those that ``hardware`` names.
         train: ``"weight"``: same ``state_dict`` keys as ``model``; ``"conductance"``: training in
             the array, each layer's ``weight`` becomes ``conductance`` (slices, sides, out, in, ...) in
             µS, which needs an array with a fixed ``w_max``.
@@ -264,16 +275,6 @@ def program(
     might go round the array.
     """
     require(train in ("weight", "conductance"), "train", train, "'weight', 'conductance'")
-    fixed = train == "weight" or (hardware.array.w_max is not None and hardware.array.slices == 1)
-    require(
-        fixed,
-        "hardware.array",
-        hardware.array,
-        "an unsliced array with w_max set, for train='conductance'",
-    )
-    if train == "conductance":
-        inactive = getattr(hardware.array, "inactive", "programmed")
-        require(inactive == "programmed", "inactive", inactive, "'programmed' for train='conductance'")
     on_hardware = any(isinstance(module, Crossbar) for module in model.modules())
     require(
         not on_hardware,
@@ -284,19 +285,24 @@ def program(
     model = copy.deepcopy(model)
     named = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
     require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
-    wanted = set(named) if layers is None else set(layers)
+    every = named if isinstance(hardware, Hardware) else hardware
+    wanted = set(every) if layers is None else set(layers)
     require(bool(wanted) and wanted <= set(named), "layers", sorted(wanted), f"some of {sorted(named)}")
+    require(wanted <= set(every), "hardware", sorted(every), f"a design for each of {sorted(wanted)}")
     replaced: dict[nn.Module, Fabricated] = {}
     for name in sorted(wanted):
         if type(named[name]) not in (nn.Linear, nn.Conv2d):
             raise TypeError(f"layer {name!r} is a {type(named[name]).__name__}, not a plain Linear or Conv2d")
-        hardware.circuit.check(hardware.array, named[name])
-        replaced[named[name]] = Crossbar(named[name], name, hardware, train)
+        own = hardware if isinstance(hardware, Hardware) else hardware[name]
+        own.circuit.check(own.array, named[name])
+        if train == "conductance":
+            _check_trainable(own.array)
+        replaced[named[name]] = Crossbar(named[name], name, own, train)
     if model in replaced:
         return replaced[model].train(model.training)
-    if hardware.circuit.has_activation:
-        for relu, (name, layer) in _activations(model, wanted).items():
-            replaced[relu] = AnalogReLU(replaced[layer], name)  # type: ignore[arg-type]
+    analog = {layer.name for layer in replaced.values() if layer.hardware.circuit.has_activation}
+    for relu, (name, layer) in (_activations(model, analog) if analog else {}).items():
+        replaced[relu] = AnalogReLU(replaced[layer], name)  # type: ignore[arg-type]
     for parent in list(model.modules()):
         for child_name, child in list(parent._modules.items()):
             if child in replaced:
@@ -304,23 +310,37 @@ def program(
     return model
 
 
+def _check_trainable(array: Array) -> None:
+    """Refuse arrays in which conductances cannot be the parameters."""
+    fixed = array.w_max is not None and array.slices == 1
+    require(fixed, "hardware.array", array, "an unsliced array with w_max set, for train='conductance'")
+    inactive = getattr(array, "inactive", "programmed")
+    require(inactive == "programmed", "inactive", inactive, "'programmed' for train='conductance'")
+    zero_state = getattr(array, "zero_state", False)
+    require(not zero_state, "zero_state", zero_state, "False for train='conductance'")
+
+
 def _activations(model: nn.Module, layers: Collection[str]) -> dict[nn.Module, tuple[str, nn.Module]]:
     """ReLU modules directly behind ``layers``, each with its name and its layer."""
     found: dict[nn.Module, tuple[str, nn.Module]] = {}
-    for node in fx.symbolic_trace(model).graph.nodes:
+    try:
+        graph = fx.symbolic_trace(model).graph
+    except fx.proxy.TraceError as error:
+        what = f"{type(model).__name__} ({error})"
+        require(False, "model", what, "a network without control flow, so that its ReLUs can be found")
+    used = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
         if node.op != "call_module" or node.target not in layers:
             continue
         for user in node.users:
             function = getattr(user.target, "__name__", user.target)
             inline = user.op in ("call_function", "call_method") and function in ("relu", "relu_")
-            require(
-                not inline, "model", f"a function {function!r} behind layer {node.target!r}", "nn.ReLU there"
-            )
+            behind = f"{function!r} behind layer {node.target!r}"
+            require(not inline, "model", behind, "a module nn.ReLU there, to become a circuit")
             module = model.get_submodule(user.target) if user.op == "call_module" else None
             if isinstance(module, nn.ReLU):
-                require(
-                    module not in found, "model", f"one ReLU {user.target!r} behind two layers", "one each"
-                )
+                shared = used[user.target] > 1 or module in found
+                require(not shared, "model", f"{behind}, used more than once", "one nn.ReLU for each layer")
                 found[module] = (user.target, model.get_submodule(node.target))
     return found
 
@@ -349,7 +369,7 @@ def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
     require(valid, "seed", seed, "an integer ≥ 0")
     for module in fabricated(model):
         module.hold(None)
-        module.generator = _generator("fresh", seed, module.name)
+        module.generator = seeded("fresh", seed, module.name)
     return model
 
 
@@ -364,9 +384,10 @@ def using(model: nn.Module, hardware: Hardware) -> Iterator[nn.Module]:
     for layer in crossbars(model):
         same = not layer.in_array or hardware.array == layer.hardware.array
         require(same, "hardware.array", hardware.array, "the array in which the layer was trained")
+        hardware.circuit.check(hardware.array, layer.plain)
     modules = fabricated(model)
     before = [module.hardware for module in modules]
-    analog = before[0].circuit.has_activation or not hardware.circuit.has_activation
+    analog = all(own.circuit.has_activation for own in before) or not hardware.circuit.has_activation
     require(analog, "hardware.circuit", hardware.circuit, "one without amplifiers: the ReLUs are digital")
     try:
         for module in modules:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import overload
 
 from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
-from cimlib.circuits import Circuit, Ideal
+from cimlib.circuits import Circuit, Ideal, OpAmp
 from cimlib.devices import Device, Effect, Gaussian
 
 
@@ -53,6 +53,12 @@ _PRESETS: dict[str, Callable[[], Hardware]] = {
     "iris-double": lambda: Hardware(Gaussian(0.1), DoubleArray()),
     "iris-single-column": lambda: Hardware(Gaussian(0.1), SingleArray(reference="column")),
     "iris-single-constant": lambda: Hardware(Gaussian(0.1), SingleArray(reference="constant-term")),
+    # gain, output at zero, range, zero state and voltages as quoted by the author's repository; σ(V_os) is
+    # not found, 10 mV is ours, and so are the rails
+    "jjap2024": lambda: Hardware(
+        array=DoubleArray(g_min=10.0, g_max=1000.0, w_max=1.0, zero_state=True),
+        circuit=OpAmp(gain=1369.0, at_zero=0.4859, offset=0.01, rails=(0.05, 0.95)),
+    ),
     # 8-bit weights in 2-bit cells, unclipped, weights not quantised: the released code of NFT
     "nft-rram": lambda: Hardware(Gaussian(0.1, clip=False), BitSliced(quantise=False)),
 }

@@ -29,10 +29,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cimlib.devices import require
+
+THREADS = ThreadpoolController()  # SuperLU's blocks are small: more than one thread of BLAS only waits
 
 
 def crossbar_currents(conductance: Tensor, voltage: Tensor, r_row: float, r_col: float) -> Tensor:
@@ -113,15 +116,17 @@ class _Array:
                 self.signs.append(sign)
         coupling = sparse.kron(np.outer(self.signs, self.signs), cell)
         matrix = sparse.csc_array(sparse.block_diag(wires) + coupling)
-        self._factors = splu(
-            matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
+        with THREADS.limit(limits=1, user_api="blas"):
+            self._factors = splu(
+                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+            )
 
     def drops(self, applied: NDArray[np.float64]) -> NDArray[np.float64]:
         """Voltages across the cells, given those between line ends; both (b, m, n) and linear."""
         ideal = (applied * self.conductance).reshape(-1, self.conductance.size)
         rhs = np.hstack([sign * ideal for sign in self.signs])
-        departure = self._factors.solve(np.ascontiguousarray(rhs.T)).T
+        with THREADS.limit(limits=1, user_api="blas"):
+            departure = self._factors.solve(np.ascontiguousarray(rhs.T)).T
         departures = departure.reshape(-1, len(self.signs), *self.conductance.shape)
         drops: NDArray[np.float64] = applied - np.einsum("bsmn,s->bmn", departures, self.signs)
         return drops

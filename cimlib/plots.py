@@ -32,6 +32,10 @@ COLOURS = {
     "nearest": "#E69F00",
     "ideal cell": "#0072B2",
     "this cell": "#D55E00",
+    "offline": "#56B4E9",
+    "in-situ": "#E69F00",
+    "on-chip": "#CC79A7",
+    "hardware-conscious": "#009E73",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches

@@ -1,9 +1,10 @@
 r"""The outside oracle: crossbar circuits as SPICE netlists, and ngspice to solve them.
 
 Nothing here knows the equation of a layer: :class:`Netlist` collects resistors, sources and amplifiers,
-:func:`simulate` has ngspice find the operating point, and the tests compare that with what the library
-computes. Everything is in S, V, A and Ω, the units of a circuit simulator; elsewhere conductances are
-in µS. ngspice is a program of its own (``apt-get install ngspice``).
+:func:`layers` takes them from a network on hardware, :func:`simulate` has ngspice find the operating
+point, and the tests compare that with what the library computes. Everything is in S, V, A and Ω, the units
+of a circuit simulator; elsewhere conductances are in µS. ngspice is a program of its own
+(``apt-get install ngspice``).
 """
 
 from __future__ import annotations
@@ -12,20 +13,30 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import inf, isfinite
+from dataclasses import dataclass, field, replace
+from math import exp, inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Tensor, nn
 
+from cimlib.circuits import OpAmp
+from cimlib.crossbar import AnalogReLU, Crossbar, Fabricated
 from cimlib.devices import require
+from cimlib.models import BiasRow
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-15 vntol=1e-12"
 FAILED = "singular matrix|no convergence|Transient op started"  # the last is a guess, not a solution
 STRUCTURES = {"currents": (), "pair": ("bp", "bn", "u"), "column": ("b", "u"), "constant-term": ("u",)}
 COMMON = {"column": "bref", "constant-term": "br"}  # the one amplifier that all outputs share
+DRAWS = {  # of OpAmp, and which row of them, for the names above
+    "pair": {"bp": ("converter", 0), "bn": ("converter", 1), "u": ("subtractor", 0)},
+    "column": {"b": ("converter", 0), "bref": ("reference", 0), "u": ("subtractor", 0)},
+    "constant-term": {"u": ("converter", 0), "br": ("reference", 0)},
+}
+PARTS = "fabricated linear layers with AnalogReLU, BiasRow and Flatten, in a Sequential"
 
 
 @dataclass(frozen=True)
@@ -153,15 +164,18 @@ class Layer:
         structure: ``"currents"``: columns end in ideal virtual grounds ``c<j>``. ``"pair"``: two arrays,
             converters ``bp<j>`` and ``bn<j>``, subtractors ``u<j>`` = V0 + V(bn<j>) − V(bp<j>).
             ``"column"``: the reference is one more column; converters ``b<j>`` and ``bref``, subtractors
-            ``u<j>`` = V0 + V(bref) − V(b<j>). ``"constant-term"``: that column's converter ``br`` drives
-            a conductance ``g_load`` into each other column, whose converters are ``u<j>``.
+            ``u<j>`` = V0 + V(bref) − V(b<j>). ``"constant-term"``: that column's converter ``br`` has
+            feedback ``g_constant`` and drives as much into each other column, whose converters are ``u<j>``.
         conductance: (m, n), S; of a pair, the positive side.
         reference: S: (m, n), the negative side of a pair; (m, 1) for the single arrays; else ``None``.
         amplifiers: one for each name above except ``c<j>``.
         g_load: feedback conductance of every converter, S.
+        g_constant: the conductance of the constant term, S; ``None`` is ``g_load``.
         r_row, r_col: wire resistance of every array, Ω.
         relu: (n,), V: comparator offsets of ReLUs ``a<j>`` behind ``u<j>``, each before a voltage follower
             ``y<j>`` (one more amplifier); ``None`` for neither.
+        bias: V, against ground, of a source that drives the last row of the array; ``None`` if a node given
+            from outside drives that row too.
 
     Raises ``ValueError`` for parts that do not fit together. Source: circuit of JJAP 2024 as quoted by
     its author's repository; the two single structures derived.
@@ -175,6 +189,8 @@ class Layer:
     r_row: float = 0.0
     r_col: float = 0.0
     relu: Sequence[float] | None = None
+    bias: float | None = None
+    g_constant: float | None = None
 
     def __post_init__(self) -> None:
         require(self.structure in STRUCTURES, "structure", self.structure, f"one of {list(STRUCTURES)}")
@@ -185,6 +201,10 @@ class Layer:
         found = () if self.reference is None else np.shape(self.reference)
         require(found == side, "reference.shape", found, f"{side} for structure {self.structure!r}")
         require(0 < self.g_load < inf, "g_load", self.g_load, "0 < g_load < ∞ (S)")
+        term = self.g_constant is None or (self.structure == "constant-term" and 0 < self.g_constant < inf)
+        require(term, "g_constant", self.g_constant, "None, or 0 < g_constant < ∞ of a constant term (S)")
+        driven = self.bias is None or isfinite(self.bias)
+        require(driven, "bias", self.bias, "None or finite (V)")
         fits = self.relu is None or (len(self.relu) == n and self.structure != "currents")
         require(fits, "relu", self.relu, f"None, or {n} offsets behind amplifiers (V)")
         stages = STRUCTURES[self.structure] + (() if self.relu is None else ("y",))
@@ -195,17 +215,23 @@ class Layer:
     def add_to(self, circuit: Netlist, rows: Sequence[str], name: str) -> list[str]:
         """Add it behind the nodes ``rows``; its node ``u0`` is called ``<name>_u0``. Returns the outputs."""
 
+        if self.bias is not None:
+            rows = [*rows, f"{name}_bias"]
+            circuit.source(rows[-1], self.bias)
+
         def nodes(stage: str) -> list[str]:
             return [f"{name}_{stage}{j}" for j in range(np.shape(self.conductance)[1])]
 
         def amplify(plus: str, minus: str, out: str) -> None:
             circuit.amplifier(plus, minus, out, self.amplifiers[out.removeprefix(f"{name}_")])
 
+        constant = self.g_load if self.g_constant is None else self.g_constant
+
         def converters(conductance: ArrayLike, outputs: list[str]) -> list[str]:
             columns = [f"{out}_in" for out in outputs]
             crossbar(circuit, conductance, rows, columns, self.r_row, self.r_col)
             for column, out in zip(columns, outputs, strict=True):
-                circuit.resistor(column, out, 1 / self.g_load)
+                circuit.resistor(column, out, 1 / (constant if out == f"{name}_br" else self.g_load))
                 amplify("v0", column, out)
             return outputs
 
@@ -231,7 +257,7 @@ class Layer:
                 subtractors([common] * len(columns), columns)
             else:
                 for out in converters(together, [*nodes("u"), common])[:-1]:
-                    circuit.resistor(common, f"{out}_in", 1 / self.g_load)
+                    circuit.resistor(common, f"{out}_in", 1 / constant)
         if self.relu is None:
             return nodes("u")
         for u, a, y, offset in zip(nodes("u"), nodes("a"), nodes("y"), self.relu, strict=True):
@@ -256,6 +282,97 @@ def netlist(voltage: Sequence[float], layers: Sequence[Layer], v0: float = 0.0) 
     for number, layer in enumerate(layers):
         rows = layer.add_to(circuit, rows, f"l{number}")
     return circuit
+
+
+def layers(model: nn.Module) -> list[Layer]:
+    """Circuit of a network on hardware: the conductances and amplifiers of the chip that it holds.
+
+    Args:
+        model: a linear :class:`~cimlib.crossbar.Crossbar`, or a ``Sequential`` of them with
+            :class:`~cimlib.crossbar.AnalogReLU`, :class:`~cimlib.models.BiasRow` and ``Flatten``, on
+            hardware with :class:`~cimlib.circuits.OpAmp` of finite gain.
+
+    An input or output x of the network is the voltage ``v_0 + span * x``; ``v_0`` and ``span`` are those of
+    the circuit, and :func:`netlist` must be given the same ``v0``.
+
+    Raises ``ValueError`` for a network of other parts, on other hardware, with layers that differ in ``v_0``
+    or ``span``, or without a chip.
+    """
+    found: list[Layer] = []
+    signals: set[tuple[float, float]] = set()
+    biased = False
+    for part in model if isinstance(model, nn.Sequential) else [model]:
+        if isinstance(part, Crossbar):
+            circuit, _ = _chip(part)
+            signals.add((circuit.v_0, circuit.span))
+            found.append(_layer(part, biased))
+            biased = False
+        elif isinstance(part, AnalogReLU) and found and not biased:
+            circuit, z = _chip(part)
+            offsets = [circuit.offset * one for one in z["comparator"].tolist()]
+            followers = _amplifiers(circuit, z, {"y": ("follower", 0)})
+            found[-1] = replace(found[-1], relu=offsets, amplifiers={**found[-1].amplifiers, **followers})
+        elif isinstance(part, BiasRow) and not biased:
+            biased = True
+        else:
+            require(isinstance(part, nn.Flatten), "model", f"{type(part).__name__} in it", PARTS)
+    require(bool(found) and not biased, "model", type(model).__name__, PARTS)
+    require(len(signals) == 1, "(v_0, span)", sorted(signals), "the same for every layer (V)")
+    return found
+
+
+def _layer(part: Crossbar, biased: bool) -> Layer:
+    linear = len(part.weight_shape) == 2 and part.digital is None
+    require(linear, "model", f"layer {part.name!r} in it", PARTS + "; no convolution, no digital stage")
+    circuit, z = _chip(part)
+    _, g, _ = part.read()
+    structure = part.hardware.array.structure
+    siemens = 1e-6 * g.cells[0].detach().cpu().double().numpy()  # (sides, out, in)
+    if structure == "pair":
+        reference = siemens[1].T
+    else:
+        assert g.reference is not None
+        reference = 1e-6 * g.reference.detach().cpu().double().numpy()[:, None]
+    term = circuit.g_constant if structure == "constant-term" else None
+    return Layer(
+        structure,
+        siemens[0].T,
+        reference,
+        _amplifiers(circuit, z, DRAWS[structure]),
+        g_load=1e-6 * (float(g.scale) if circuit.g_load is None else circuit.g_load),
+        bias=circuit.v_0 + circuit.span if biased else None,
+        g_constant=None if term is None else 1e-6 * term,
+    )
+
+
+def _chip(part: Fabricated) -> tuple[OpAmp, dict[str, Tensor]]:
+    """Circuit of a module, and its draws."""
+    circuit = part.hardware.circuit
+    require(type(circuit) is OpAmp, "hardware.circuit", circuit, "OpAmp(gain=..., ...)")
+    assert isinstance(circuit, OpAmp)
+    require(circuit.gain < inf, "gain", circuit.gain, "0 < gain < ∞ in a netlist")
+    require(
+        part.chip is not None, "model", f"{part.name!r} without a chip", "one after fabricate(model, chip)"
+    )
+    return circuit, {name.removeprefix("circuit/"): z for name, z in part.draws().items()}
+
+
+def _amplifiers(
+    circuit: OpAmp, z: Mapping[str, Tensor], draws: Mapping[str, tuple[str, int]]
+) -> dict[str, Amplifier]:
+    """Amplifiers by name, from the draws of ``circuit``."""
+    zero = circuit.v_0 if circuit.at_zero is None else circuit.at_zero
+    found = {}
+    for stage, (slot, row) in draws.items():
+        pairs = zip(
+            *(z[name].reshape(-1, z[name].shape[-1])[row].tolist() for name in (slot, f"{slot}_gain")),
+            strict=True,
+        )
+        for j, (offset, spread) in enumerate(pairs):
+            gain = circuit.gain * exp(circuit.gain_spread * spread)
+            name = stage if stage in COMMON.values() else f"{stage}{j}"
+            found[name] = Amplifier(gain, circuit.offset * offset, zero, circuit.rails)
+    return found
 
 
 def simulate(circuit: Netlist | str) -> dict[str, float]:

@@ -43,12 +43,24 @@ class CrossEntropy(Objective):
 
     Logits (batch, classes) with labels (batch,), or of replicas (batch, S, classes) with (batch, S):
     then the sum over replicas of each one's mean, so that each trains as if alone.
+
+    Args:
+        scale: factor of the logits, > 0. Voltages end at the rails, so that behind amplifiers logits in
+            units of the input span cannot grow until the softmax is sharp; ``scale`` sharpens it.
+
+    Raises ``ValueError`` for a ``scale`` out of range.
     """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        require(0 < scale < float("inf"), "scale", scale, "0 < scale < ∞")
+        self.scale = scale
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
-        loss = F.cross_entropy(model(x).flatten(0, -2), y.flatten(), reduction="sum")
-        return loss / len(y)
+        logits = model(x).flatten(0, -2)
+        if self.scale != 1:
+            logits = self.scale * logits
+        return F.cross_entropy(logits, y.flatten(), reduction="sum") / len(y)
 
 
 @dataclass

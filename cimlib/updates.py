@@ -3,7 +3,8 @@ r"""Writing a memory cell in place: pulses, their nonlinearity and noise, and wh
 A cell trained inside its array is never *set* to a conductance; it is *pushed* by identical voltage
 pulses, up (potentiation, LTP) or down (depression, LTD). :class:`Pulses` says what a number of
 pulses does to a conductance, :class:`PulseOptimizer` turns gradients into numbers of pulses, writes
-them and counts them. Taught in the chapter *Training a ReRAM crossbar array*.
+them and counts them. A cell whose value was found elsewhere is written once, by :func:`write_verify`.
+Taught in *Training a ReRAM crossbar array* and *Where to train*.
 
 **The curve.** With :math:`P` the position on the curve in pulses, :math:`P_{max}` pulses for the
 full range and :math:`A` the curvature (behavioural model of NeuroSim, read in its public source):
@@ -29,7 +30,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, NamedTuple, get_args, overload
 
 import torch
 from scipy.optimize import brentq
@@ -97,6 +98,10 @@ class Pulses:
             other exactly.
         cycle_to_cycle: standard deviation of one pulse as a fraction of the range, ≥ 0, one normal
             per cell and write; :math:`n` pulses spread by :math:`\sqrt{|n|}` times as much.
+        endurance: pulses after which a cell no longer moves, but stays where it is and is still read;
+            a whole number ≥ 1 or ``inf``. The same for every cell: how it spreads was not found. What is
+            published counts different things: ≥ 5,000 cycles (Prezioso et al. 2015), 10⁶ (multi-level
+            HfOx), 10¹¹ (incremental switching, which wears far less than full cycles).
 
     Raises ``ValueError`` naming the argument for a value outside these ranges.
     """
@@ -105,6 +110,7 @@ class Pulses:
     potentiation: float = 0.0
     depression: float = 0.0
     cycle_to_cycle: float = 0.0
+    endurance: float = math.inf
 
     def __post_init__(self) -> None:
         whole = isinstance(self.levels, int) and self.levels >= 1
@@ -115,6 +121,8 @@ class Pulses:
             require(abs(label) <= LABEL_MAX, name, label, allowed)
         finite = 0 <= self.cycle_to_cycle < math.inf
         require(finite, "cycle_to_cycle", self.cycle_to_cycle, "0 ≤ cycle_to_cycle < ∞")
+        countable = self.endurance == math.inf or (self.endurance >= 1 and self.endurance % 1 == 0)
+        require(countable, "endurance", self.endurance, "a whole number ≥ 1 or inf (pulses)")
 
     def write(
         self,
@@ -123,6 +131,7 @@ class Pulses:
         g_min: float,
         g_max: float,
         generator: torch.Generator | None = None,
+        used: Tensor | None = None,
     ) -> Tensor:
         """Conductances after one write; ``g`` itself is not changed.
 
@@ -137,11 +146,19 @@ class Pulses:
                 count as ``levels``: they already cross the range.
             g_min, g_max: range of the cell, µS, 0 ≤ g_min < g_max < ∞.
             generator: source of the noise, on the device of ``g``; needed for ``cycle_to_cycle``.
+            used: pulses that each cell has received before, like ``g``; needed for ``endurance``. Of a
+            write that would exceed it, only what is left of the cell's life moves the cell.
 
-        Raises ``ValueError`` for a range that is not allowed, and for noise without a generator.
+        Raises ``ValueError`` for a range that is not allowed, for noise without a generator and for
+        wear without a history.
         """
         _require_range(g_min, g_max)
         n = pulses.to(g.dtype).clamp(-self.levels, self.levels)
+        if self.endurance < math.inf:
+            if used is None:
+                raise ValueError("used = None is not allowed; a finite endurance needs the pulses so far")
+            left = (self.endurance - used).clamp(min=0).to(g.dtype)
+            n = torch.maximum(-left, torch.minimum(n, left))
         up, down = curvature(self.potentiation), curvature(self.depression)
         if up == down:
             new = _advance(g, n / self.levels, up, g_min, g_max)
@@ -168,6 +185,69 @@ def _advance(g: Tensor, x: Tensor, a: float, g_min: float, g_max: float) -> Tens
     beyond = (g_max - g_min) / math.expm1(1 / abs(a))  # from the end of the range to the asymptote
     remaining = (g_max - g) + beyond if a > 0 else (g_min - g) - beyond
     return g - remaining * torch.expm1(x / -a)
+
+
+class Written(NamedTuple):
+    """``g``: conductances obtained, µS; ``pulses``, ``writes``: int64, sent to each cell; all alike."""
+
+    g: Tensor
+    pulses: Tensor
+    writes: Tensor
+
+
+@torch.no_grad()
+def write_verify(
+    g: Tensor,
+    target: Tensor,
+    pulses: Pulses,
+    g_min: float,
+    g_max: float,
+    *,
+    tolerance: float = 0.0,
+    passes: int = 20,
+    generator: torch.Generator | None = None,
+) -> Written:
+    r"""Program cells to conductances found elsewhere: write, read, write what is still missing.
+
+    Each pass reads all cells and sends each :math:`n = \mathrm{round}\big((g_T - g)\,
+    P_{max}/(G_{max}-G_{min})\big)` pulses, as if it were linear; what nonlinearity, asymmetry and noise
+    make of that, the next pass reads and mends. So it needs no model of the cell, and ends when no cell
+    asks for a pulse: a linear cell without noise after one pass, half a step from its target at most.
+    Where one of the curves is shallow a cell arrives on that side; where both are steep it may go back
+    and forth until the passes are used up. Standard practice; this form is derived. Reading is exact and
+    wears nothing.
+
+    Args:
+        g: conductances before, µS, any shape; a blank array is at ``g_min``.
+        target: conductances asked for, µS, like ``g``.
+        pulses: the cell. Its life starts here.
+        g_min, g_max: range of the cell, µS.
+        tolerance: a cell at most this far from its target gets no pulse, fraction of the range,
+            0 ≤ tolerance < 1.
+        passes: at most so many writes, ≥ 1; a cell not done by then stays where the last one left it.
+        generator: source of the cycle-to-cycle noise.
+
+    Raises ``ValueError`` naming the argument for values out of range, unequal shapes and targets outside
+    the range.
+    """
+    _require_range(g_min, g_max)
+    require(0 <= tolerance < 1, "tolerance", tolerance, "0 ≤ tolerance < 1 (fraction of the range)")
+    require(isinstance(passes, int) and passes >= 1, "passes", passes, "a whole number ≥ 1")
+    require(target.shape == g.shape, "shape of target", tuple(target.shape), f"{tuple(g.shape)}, that of g")
+    span = g_max - g_min
+    inside = bool(((target >= g_min - 1e-5 * span) & (target <= g_max + 1e-5 * span)).all())
+    require(inside, "target", "conductances out of range", f"[{g_min:g}, {g_max:g}] µS")
+    sent = torch.zeros_like(g, dtype=torch.int64)
+    writes = sent.clone()
+    for _ in range(passes):
+        missing = (target - g) / span
+        n = (missing * pulses.levels).round() * (missing.abs() > tolerance)
+        if not n.any():
+            break
+        g = pulses.write(g, n, g_min, g_max, generator, sent)
+        sent += n.abs().long()
+        writes += n != 0
+    return Written(g, sent, writes)
 
 
 class PulseOptimizer(Optimizer):
@@ -203,7 +283,9 @@ class PulseOptimizer(Optimizer):
       cells have both reached g_max cannot move any more.
 
     ``state[p]["pulses"]`` and ``state[p]["writes"]`` (int64, like ``p``) count pulses sent to, and
-    write events at, each cell; a pulse counts even where it cannot move a cell at its limit.
+    write events at, each cell; a pulse counts even where it cannot move a cell, at its limit or worn out.
+    They are the cell's age, which its ``endurance`` is compared with: add to them what it has gone
+    through before.
 
     Args:
         params: conductances, or parameter groups with their own values of the options below
@@ -287,9 +369,13 @@ class PulseOptimizer(Optimizer):
                 if p.grad is None:
                     continue
                 n = self._request(p.grad, group)
-                p.copy_(self.cell.write(p, n, group["g_min"], group["g_max"], self.generator))
-                self.state[p]["pulses"] += n.abs().long()
-                self.state[p]["writes"] += n != 0
+                state = self.state[p]
+                written = self.cell.write(
+                    p, n, group["g_min"], group["g_max"], self.generator, state["pulses"]
+                )
+                p.copy_(written)
+                state["pulses"] += n.abs().long()
+                state["writes"] += n != 0
         return loss
 
     def _request(self, grad: Tensor, group: dict[str, Any]) -> Tensor:

@@ -2,20 +2,26 @@
 
 `python tests/oracle.py` makes those of the grid anew, in tests/circuits/: inputs rounded so that a
 file holds them exactly, voltages and currents to all digits of a double. Voltages along wires are
-left out; the currents at the ends of the wires depend on all of them.
+left out; the currents at the ends of the wires depend on all of them. Each structure has a whole network
+trained on Iris for its chip's amplifiers, shown a flower of each class.
 """
 
 import json
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from cimlib.spice import Amplifier, Layer, netlist, simulate
+from cimlib import Hardware, fabricate, fit, load, program
+from cimlib.arrays import DoubleArray, SingleArray
+from cimlib.circuits import OpAmp
+from cimlib.models import mlp
+from cimlib.spice import Amplifier, Layer, layers, netlist, simulate
+from cimlib.train import CrossEntropy
 
 FOLDER = Path(__file__).parent / "circuits"
 V0 = 0.5
@@ -32,15 +38,30 @@ EFFECTS = {  # gain, output at zero input, σ of the offsets, rails, Ω along co
     "all": (1369.0, 0.4859, 15.9e-3, None, 0.0),
     "rails": (1369.0, 0.4859, 15.9e-3, (0.4, 0.55), 0.0),
     "wires": (1369.0, 0.4859, 15.9e-3, None, 5.0),
+    "term": (1369.0, 0.4859, 15.9e-3, (0.05, 0.95), 0.0),  # g_constant is another than g_load
 }
 AMPLIFIED = [  # structure, layer sizes, effect, whether ReLUs follow hidden layers
-    *((s, (6, 4), effect) for s in ("pair", "column", "constant-term") for effect in EFFECTS),
+    *(
+        (s, (6, 4), effect)
+        for s in ("pair", "column", "constant-term")
+        for effect in EFFECTS
+        if effect != "term"
+    ),
+    ("constant-term", (6, 4), "term"),
     *((s, (1, 1), "all") for s in ("pair", "column", "constant-term")),
     *((s, (32, 8), "all") for s in ("pair", "column", "constant-term")),
     *((s, (4, 8, 3), effect) for s in ("pair", "column") for effect in ("all", "rails")),
 ]
+OPAMP = OpAmp(gain=1369, gain_spread=0.1, offset=0.01, at_zero=0.4859, rails=(0.05, 0.95), v_0=V0, span=0.35)
+IRIS = {  # the array in which each trained network lies
+    "pair": DoubleArray(g_min=10, g_max=1000, w_max=1.0, zero_state=True),
+    "column": SingleArray(g_min=10, g_max=1000, w_max=0.35),
+    "constant-term": SingleArray(g_min=10, g_max=1000, w_max=0.5, reference="constant-term"),
+}
+FLOWERS = ("setosa", "versicolor", "virginica")
 GRID = [f"currents-{m}x{n}-{row:g}-{column:g}" for m, n, row, column in WIRES]
 GRID += [f"{structure}-{'x'.join(map(str, sizes))}-{effect}" for structure, sizes, effect in AMPLIFIED]
+GRID += [f"iris-{structure}-{flower}" for structure in IRIS for flower in FLOWERS]
 
 
 def _cells(rng, m, n):
@@ -61,7 +82,32 @@ def _layer(rng, structure, m, n, effect, hidden):
     }
     relu = np.round(rng.normal(0, sigma, n), 5).tolist() if hidden else None
     cells = _cells(rng, m, n)
-    return Layer(structure, cells, reference, amplifiers, g_load=2.5e-4, r_col=r_col, relu=relu)
+    options = {
+        "g_load": 2.5e-4,
+        "r_col": r_col,
+        "relu": relu,
+        "g_constant": 6e-4 if effect == "term" else None,
+    }
+    return Layer(structure, cells, reference, amplifiers, **options)
+
+
+def _trained(array):
+    """A network fitted to chip 2 of this array, of conductances rounded to 1 nS and voltages to 10 µV."""
+    model = fabricate(program(mlp(4, 8, 3, bias="row", seed=0), Hardware(array=array, circuit=OPAMP)), 2)
+    fit(model, CrossEntropy(scale=50), load("iris"), epochs=300, lr=0.005, seed=0, batch_size=32)
+    for layer in layers(model):
+        amplifiers = {
+            name: replace(one, gain=round(one.gain, 1), offset=round(one.offset, 5))
+            for name, one in layer.amplifiers.items()
+        }
+        yield replace(
+            layer,
+            conductance=np.round(layer.conductance, 9),
+            reference=np.round(layer.reference, 9),
+            amplifiers=amplifiers,
+            g_load=round(layer.g_load, 9),
+            relu=None if layer.relu is None else np.round(layer.relu, 5).tolist(),
+        )
 
 
 def _grid():
@@ -69,36 +115,45 @@ def _grid():
         rng = np.random.default_rng(SEED + m * n)
         layer = Layer("currents", _cells(rng, m, n), r_row=r_row, r_col=r_col)
         yield name, np.round(rng.uniform(0, 0.2, m), 4), [layer], 0.0
-    for name, (structure, sizes, effect) in zip(GRID[len(WIRES) :], AMPLIFIED, strict=True):
+    for name, (structure, sizes, effect) in zip(GRID[len(WIRES) :], AMPLIFIED, strict=False):
         rng = np.random.default_rng(SEED + sum(sizes))
         pairs = list(pairwise(sizes))
-        layers = [_layer(rng, structure, *pair, effect, pair != pairs[-1]) for pair in pairs]
-        yield name, np.round(V0 + rng.uniform(-0.1, 0.35, sizes[0]), 4), layers, V0
+        network = [_layer(rng, structure, *pair, effect, pair != pairs[-1]) for pair in pairs]
+        yield name, np.round(V0 + rng.uniform(-0.1, 0.35, sizes[0]), 4), network, V0
+    x, y = load("iris", "test")
+    for structure, array in IRIS.items():
+        network = list(_trained(array))
+        for label, flower in enumerate(FLOWERS):
+            signal = x[y == label][2].double().numpy()
+            yield f"iris-{structure}-{flower}", np.round(V0 + OPAMP.span * signal, 4), network, V0
 
 
 def read(name):
     """Arguments of `netlist`, and the operating point that is committed."""
     case = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     for layer in case["layers"]:
-        layer["amplifiers"] = {key: Amplifier(**one) for key, one in layer["amplifiers"].items()}
-    layers = [Layer(**layer) for layer in case["layers"]]
-    return {"voltage": case["voltage"], "layers": layers, "v0": case["v0"]}, case["operating_point"]
+        for name, one in layer["amplifiers"].items():
+            rails = None if one["rails"] is None else tuple(one["rails"])
+            layer["amplifiers"][name] = Amplifier(**one | {"rails": rails})
+    network = [Layer(**layer) for layer in case["layers"]]
+    return {"voltage": case["voltage"], "layers": network, "v0": case["v0"]}, case["operating_point"]
 
 
 def solve(arguments):
     """Operating point by ngspice, without what lies along wires and what is given."""
     found = simulate(netlist(**arguments))
-    return {name: value for name, value in found.items() if not re.search(r"_[wb]$|^x|^v0$|\(vx|\(vv0", name)}
+    given = r"_[wb]$|^x|^v0$|_bias|\(vx|\(vv0"
+    return {name: value for name, value in found.items() if not re.search(given, name)}
 
 
 def write():
     """Make every circuit of the grid anew."""
     FOLDER.mkdir(exist_ok=True)
     version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, check=True).stdout
-    for name, voltage, layers, v0 in _grid():
-        arguments = {"voltage": voltage.tolist(), "layers": layers, "v0": v0}
+    for name, voltage, network, v0 in _grid():
+        arguments = {"voltage": voltage.tolist(), "layers": network, "v0": v0}
         point = solve(arguments)
-        plain = [asdict(layer) for layer in layers]
+        plain = [asdict(layer) for layer in network]
         case = {"made_by": re.search(r"ngspice-\d+", version)[0], **arguments, "layers": plain}
         case["operating_point"] = point
         text = json.dumps(case, default=np.ndarray.tolist)

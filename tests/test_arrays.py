@@ -1,9 +1,16 @@
 """How weights must sit in conductances."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
+from cimlib import Hardware, fabricate, program
 from cimlib.arrays import Array, BitSliced, Conductances, DoubleArray, Inventory, SingleArray, power
+from cimlib.devices import Gaussian, Lognormal
 
 ARRAYS = [
     DoubleArray(),
@@ -186,6 +193,22 @@ def test_parts_are_counted_as_in_the_circuit_diagrams():
         ),
         (lambda: BitSliced(weight_bits=8, cell_bits=3), ["weight_bits", "divides"]),
         (lambda: BitSliced(mapping="two-sided", inactive="programmed"), ["mapping"]),
+        (
+            lambda: DoubleArray(mapping="two-sided", zero_state=True),
+            ["mapping", "'two-sided'", "'one-sided' with a zero state"],
+        ),
+        (
+            lambda: DoubleArray(g_min=0.0, zero_state=True),
+            ["g_min", "0.0", "g_min > 0", "zero state"],
+        ),
+        (
+            lambda: DoubleArray(g_min=0.0, inactive="disconnected", zero_state=True),
+            ["inactive", "'disconnected'", "'programmed' with a zero state"],
+        ),
+        (
+            lambda: BitSliced(g_min=10.0, inactive="programmed", zero_state=True),
+            ["zero_state", "True", "False"],
+        ),
         (lambda: power(SingleArray().target(torch.ones(1, 1, 3, 3)), torch.ones(1, 1)), ["shape"]),
     ],
 )
@@ -200,3 +223,137 @@ def test_an_array_must_say_how_weights_map():
     for call in (lambda: abstract.target(torch.ones(1, 1)), lambda: abstract.inventory(1, 1)):
         with pytest.raises(NotImplementedError):
             call()
+
+
+# --- a zero state ---------------------------------------------------------------------------------
+
+ZERO = DoubleArray(g_min=10.0, g_max=1000.0, w_max=1.0, zero_state=True)  # the range of JJAP 2024, µS
+
+
+def open_or_in_range(array, cells):
+    low, high = cells.new_tensor([array.g_min, array.g_max])
+    return ((cells == 0) | ((cells >= low) & (cells <= high))).all()
+
+
+def test_a_cell_asked_for_less_than_g_min_is_open_and_the_others_hold_k_w():
+    weight = torch.tensor([[1.0, -0.5, 0.01, 0.0099, -0.0099, 0.0, -2.0]], dtype=torch.float64)
+    g = ZERO.target(weight)
+    plus = torch.tensor([[1000.0, 0.0, 10.0, 0.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    minus = torch.tensor([[0.0, 500.0, 0.0, 0.0, 0.0, 0.0, 1000.0]], dtype=torch.float64)
+    torch.testing.assert_close(g.cells, torch.stack((plus, minus))[None])
+    assert torch.equal(g.connected, g.cells > 0)
+    assert float(g.scale) == 1000.0
+    held = torch.tensor([[1.0, -0.5, 0.01, 0.0, 0.0, 0.0, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(ZERO.represent(weight), held)
+    torch.testing.assert_close(ZERO.decode(g), held)
+
+
+@given(
+    low=st.floats(0.1, 50.0),
+    ratio=st.floats(1.5, 1000.0),
+    w_max=st.sampled_from([None, 0.5, 1.0, 3.0]),
+    double=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_with_a_zero_state_cells_are_open_or_in_any_range_and_decode_to_what_is_represented(
+    low, ratio, w_max, double, seed
+):
+    array = DoubleArray(g_min=low, g_max=low * ratio, w_max=w_max, zero_state=True)
+    dtype = torch.float64 if double else torch.float32
+    weight = torch.randn(24, 48, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    weight[0] = 0.0
+    weight[1] = weight[1] * 10.0 ** -torch.arange(48)
+    last_digits = torch.finfo(dtype).eps * (torch.arange(48, dtype=dtype) - 24)
+    weight[2] = array.full_scale(weight) / ratio * (1 + last_digits)  # at g_min, give or take
+    g, held = array.target(weight), array.represent(weight)
+    assert open_or_in_range(array, g.cells)
+    assert torch.equal(g.connected, g.cells > 0)
+    assert ((g.cells[0, 0] == 0) | (g.cells[0, 1] == 0)).all()
+    full = float(array.full_scale(weight))
+    assert full == pytest.approx(float(weight.abs().max()) if w_max is None else w_max)
+    assert float(g.scale) == pytest.approx(array.g_max / full, rel=1e-6)
+    tolerance = 1e-12 if double else 2e-6
+    torch.testing.assert_close(array.decode(g), held, rtol=tolerance, atol=0)
+    torch.testing.assert_close(array.represent(held), held, rtol=tolerance, atol=0)
+    opened = ~g.connected.any(1)[0]
+    assert opened[0].all() and torch.equal(held == 0, opened)
+    assert (weight[opened].abs() < full / ratio).all()
+    assert torch.equal(held[~opened], weight[~opened].clamp(-full, full))
+    assert (weight[~opened].abs() >= full / ratio * (1 - 1e-5)).all()
+
+
+@pytest.mark.parametrize("device", [Gaussian(0.0), Gaussian(0.3), Lognormal(1.0)], ids=repr)
+@given(low=st.floats(0.1, 50.0), ratio=st.floats(1.5, 1000.0), seed=st.integers(0, 999))
+def test_errors_of_cells_leave_open_cells_open_and_the_others_in_the_range(device, low, ratio, seed):
+    array = DoubleArray(g_min=low, g_max=low * ratio, zero_state=True)
+    torch.manual_seed(seed)
+    layer = nn.Linear(48, 24, bias=False)
+    chip = fabricate(program(layer, Hardware(device, array)), seed)
+    weight, g, _ = chip.read()
+    target = array.target(layer.weight)
+    assert torch.equal(g.cells == 0, target.cells == 0) and (target.cells == 0).any()
+    assert open_or_in_range(array, g.cells)
+    opened = ~target.connected.any(1)[0]
+    assert not weight[opened].any()
+    held = array.represent(layer.weight)
+    if device.sigma:
+        assert (g.cells != target.cells).any() and not torch.allclose(weight, held)
+    else:
+        assert torch.equal(weight, held)
+
+
+def test_an_open_cell_has_no_error_even_where_errors_are_not_clipped():
+    layer = nn.Linear(40, 40, bias=False)
+    layer.weight.data *= 0.01
+    layer.weight.data[0, 0] = 1.0
+    chip = fabricate(program(layer, Hardware(Gaussian(0.5, clip=False), ZERO)), 0)
+    assert int((chip.read()[1].cells != 0).sum()) == 1
+    assert int((chip.read()[0] != 0).sum()) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.0099, -0.0099, 0.01, 0.5, -0.5])
+def test_weights_at_open_cells_pass_gradients_as_the_others_do(value):
+    weight = torch.tensor([[value, 1.0]], dtype=torch.float64, requires_grad=True)
+    for held in (ZERO.represent(weight), ZERO.decode(replace(ZERO.target(weight), connected=None))):
+        (gradient,) = torch.autograd.grad(held[0, 0], weight)
+        assert gradient[0].tolist() == pytest.approx([1.0, 0.0])
+
+
+@pytest.mark.parametrize("device", [Gaussian(0.0), Gaussian(0.1)], ids=repr)
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.005, -0.005, 0.5])
+def test_a_chip_passes_gradients_to_weights_at_open_cells(device, value):
+    layer = nn.Linear(5, 3, bias=False)
+    nn.init.constant_(layer.weight, value)
+    chip = fabricate(program(layer, Hardware(device, ZERO)), 0)
+    chip(torch.ones(2, 5)).sum().backward()
+    torch.testing.assert_close(chip.weight.grad, torch.full((3, 5), 2.0))
+
+
+def test_weights_leave_the_zero_state_by_training():
+    layer = nn.Linear(4, 1, bias=False)
+    nn.init.zeros_(layer.weight)
+    chip = program(layer, Hardware(array=ZERO))
+    optimizer = torch.optim.SGD(chip.parameters(), lr=0.004)
+    held = []
+    for _ in range(4):
+        y = chip(torch.ones(1, 4)).sum()
+        held.append(float(y.detach()))
+        optimizer.zero_grad()
+        (-y).backward()
+        optimizer.step()
+    assert held == pytest.approx([0.0, 0.0, 0.0, 4 * 0.012])
+
+
+def test_a_weight_beyond_w_max_saturates_with_a_zero_state_too():
+    weight = torch.tensor([[0.2, 0.7, -0.7]])
+    held = DoubleArray(w_max=0.5, g_min=1.0, zero_state=True)
+    torch.testing.assert_close(held.decode(held.target(weight)), torch.tensor([[0.2, 0.5, -0.5]]))
+    assert float(held.target(weight).cells.max()) == held.g_max
+
+
+def test_without_weights_at_open_cells_a_zero_state_only_moves_the_other_cell():
+    weight = torch.tensor([[1.0, -0.5]], dtype=torch.float64)
+    zero, plain = ZERO.target(weight), replace(ZERO, zero_state=False).target(weight)
+    assert float(plain.scale) == 990.0
+    torch.testing.assert_close(ZERO.decode(zero), weight)
+    assert (plain.cells[~zero.connected] == 10.0).all() and not zero.cells[~zero.connected].any()

@@ -96,6 +96,19 @@ def test_a_ratio_of_constants_has_no_width(ledger):
     assert "same: 2.0 points, by counting" in claims.table([claim])
 
 
+def test_what_must_hold_of_every_value_is_decided_by_the_worst(ledger):
+    worst, best = float(ERRORS["a"].max()), float(ERRORS["a"].min())
+    evidence = [
+        {"label": "all below", "of": of(), "statistic": "max", "below": worst + 1e-9},
+        {"label": "not all", "of": of(), "statistic": "max", "below": worst - 1e-9},
+        {"label": "all above", "of": of(), "statistic": "min", "above": best - 1e-9},
+    ]
+    claim = ledger(*evidence)
+    assert [m.status for m in claim.measured] == ["holds", "fails", "holds"]
+    assert [m.estimate for m in claim.measured] == [worst, worst, best]
+    assert "the largest of n = 50" in claims.table([claim])
+
+
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
     [

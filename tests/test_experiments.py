@@ -5,19 +5,21 @@ from dataclasses import asdict, fields
 from itertools import combinations
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
 from cimlib import experiments
-from cimlib.experiments import chip_spread, deployed, in_array
+from cimlib.experiments import chip_spread, deployed, in_array, where_to_train
 from cimlib.updates import Pair, Rounding, Rule
 
 TINY = {
     "chip_spread": {"epochs": 1, "n_train": 100, "images": 50, "chips": 2},
     "deployed": {"epochs": 2, "seeds": 3, "chips": 2},
     "in_array": {"epochs": 2, "seeds": 3},
+    "where_to_train": {"epochs": 1, "chips": 2, "batch": 200},
 }
-OUTCOME = {"chip_spread": "ekl", "deployed": "chip_error", "in_array": "pulses"}
+OUTCOME = {"chip_spread": "ekl", "deployed": "chip_error", "in_array": "pulses", "where_to_train": "pulses"}
 VALUES = {
     "chip_spread": {
         "dataset": ["digits", "mnist"],
@@ -63,9 +65,32 @@ VALUES = {
         "hidden": [8, 9],
         "seeds": [2, 3],
     },
+    "where_to_train": {
+        "method": list(where_to_train.METHODS),
+        "offset": [0.0, 0.005, 0.0159],
+        "mismeasured": [0.0, 0.002],
+        "gain": [100.0, 1369.0],
+        "levels": [50, 100],
+        "potentiation": [0.0, 3.0],
+        "depression": [0.0, -3.0],
+        "cycle_to_cycle": [0.0, 0.01],
+        "endurance": [5.0, 30.0, 1e11],
+        "passes": [1, 20],
+        "lr": [0.01, 0.02],
+        "epochs": [1, 2],
+        "batch": [150, 200],
+        "hidden": [8, 32],
+        "w_max": [0.25, 0.5],
+        "chips": [2, 3],
+    },
 }
-# Structures differ by what their errors do to them.
-WITH = {("deployed", "structure"): {"gaussian": 0.1}, ("in_array", "structure"): {"stuck_on": 0.1}}
+# Structures differ by what their errors do to them, depression and passes by what there is to mend.
+WITH = {
+    ("deployed", "structure"): {"gaussian": 0.1},
+    ("in_array", "structure"): {"stuck_on": 0.1},
+    ("where_to_train", "depression"): {"potentiation": 3.0},
+    ("where_to_train", "passes"): {"potentiation": 3.0},
+}
 
 
 def test_every_experiment_is_tried_here():
@@ -140,6 +165,11 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
         ("in_array", {"batch": 91}, "90"),
         ("in_array", {"lr": 0.0}, "lr"),
         ("in_array", {"potentiation": 10.0}, "potentiation"),
+        ("where_to_train", {"method": "on paper"}, "hardware-conscious"),
+        ("where_to_train", {"endurance": 0.5}, "endurance"),
+        ("where_to_train", {"gain": 0.5}, "gain"),
+        ("where_to_train", {"mismeasured": 0.001, "offset": 0.0}, "mismeasured"),
+        ("where_to_train", {"batch": 1078}, "1077"),
         ("chip_spread", {"dataset": "iris"}, "mnist"),
         ("chip_spread", {"array": "triple"}, "bit-sliced"),
         ("chip_spread", {"images": 5}, "images"),
@@ -282,3 +312,57 @@ def test_no_spread_means_no_difference_between_chips_and_noise_aware_training_is
     assert plain["accuracy"] == plain["redrawn"] and plain["weight_spread"] == [0.0, 0.0]
     aware = experiments.run("chip_spread", {**TINY["chip_spread"], "train_sigma": 0.2})
     assert aware["ekl"] != experiments.run("chip_spread", TINY["chip_spread"])["ekl"]
+
+
+SMALL = {"chips": 3, "epochs": 4}
+
+
+def trained(method, **given):
+    result = experiments.run("where_to_train", {"method": method, **SMALL, **given})
+    return {name: np.mean(values) for name, values in result.items()}
+
+
+def test_offsets_cost_the_network_that_does_not_know_them_and_not_the_one_that_does():
+    offline, conscious = trained("offline"), trained("hardware-conscious")
+    assert offline["trained"] > 85 and conscious["trained"] > 85
+    assert offline["accuracy"] < offline["trained"] - 10
+    assert conscious["accuracy"] > conscious["trained"] - 2
+
+
+def test_without_offsets_to_know_offline_training_is_hardware_conscious_training():
+    options = {**SMALL, "offset": 0.0}
+    one, other = (
+        experiments.run("where_to_train", {"method": method, **options})
+        for method in ("offline", "hardware-conscious")
+    )
+    assert one == other
+
+
+def test_offsets_measured_badly_are_as_bad_as_offsets_unknown():
+    wrong, unknown = trained("hardware-conscious", mismeasured=0.0159), trained("offline")
+    assert wrong["trained"] > 85
+    assert wrong["accuracy"] < unknown["accuracy"] + 5
+
+
+@pytest.mark.parametrize("method", where_to_train.METHODS)
+def test_a_programmed_cell_gets_no_more_pulses_than_levels_and_a_trained_one_gets_more(method):
+    found = trained(method)
+    in_array = method in where_to_train.IN_ARRAY
+    assert (found["most_pulses"] > 100) == in_array
+    assert (found["most_writes"] > 1) == in_array
+    assert found["worn"] == 0
+
+
+def test_on_the_chip_every_update_sends_every_cell_at_most_one_pulse():
+    short, long = (trained("on-chip", epochs=epochs) for epochs in (2, 4))
+    updates = 2 * -(-where_to_train.TRAIN // 32)
+    assert 0.5 * updates < long["writes"] - short["writes"] <= updates
+    assert short["most_writes"] <= updates + 1
+
+
+def test_a_life_that_training_in_the_array_uses_up_is_long_enough_to_be_programmed():
+    on_chip = trained("on-chip", epochs=8, endurance=100.0)
+    assert on_chip["worn"] > 70
+    fresh, worn = (trained("hardware-conscious", endurance=life) for life in (1e11, 100.0))
+    assert worn["worn"] < 10
+    assert worn["accuracy"] == fresh["accuracy"]

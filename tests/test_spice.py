@@ -1,90 +1,159 @@
-"""Circuits as ngspice solves them, against the equations of the book.
+"""Circuits as ngspice solves them, against the library's own.
 
-The equations are those of the op-amp chain with finite gain: each converter, subtractor and follower
-in closed form. Each is compared with the committed operating points always, and with ngspice
-itself where it is installed; which of the two it was is printed.
+Every committed circuit is read into :class:`cimlib.circuits.OpAmp` or into wires, and every voltage and
+current that comes out is compared: with the committed operating points always, and with ngspice itself
+where it is installed; which of the two it was is printed.
 """
 
+import re
 import shutil
+from dataclasses import dataclass, replace
+from math import log
 
 import numpy as np
 import pytest
 import torch
-from oracle import FOLDER, GRID, read, solve
+from oracle import FLOWERS, FOLDER, GRID, IRIS, OPAMP, V0, read, solve
+from torch import nn
+from torch.nn import functional as F
 
+from cimlib import Hardware, fabricate, fresh, program, using
+from cimlib.arrays import Conductances, DoubleArray, SingleArray
+from cimlib.circuits import OpAmp
+from cimlib.crossbar import AnalogReLU, fabricated
+from cimlib.devices import Gaussian
+from cimlib.models import BiasRow, mlp
 from cimlib.parasitics import crossbar_currents, effective_conductance
-from cimlib.spice import Amplifier, Layer, Netlist, crossbar, netlist, simulate
+from cimlib.spice import Amplifier, Layer, Netlist, crossbar, layers, netlist, simulate
 
 RELATIVE = 1e-9  # what is asked of the equations: ≤ 1e-6
+SPAN = OPAMP.span
+ARRAYS = {
+    "pair": DoubleArray(),
+    "column": SingleArray(),
+    "constant-term": SingleArray(reference="constant-term"),
+}
+STAGES = {  # name in the netlist: the draws of its amplifiers (a pair's have two rows), its output by name
+    "pair": {"bp": ("converter", "positive"), "bn": ("converter", "negative"), "u": ("subtractor", "output")},
+    "column": {
+        "b": ("converter", "converter"),
+        "bref": ("reference", "reference"),
+        "u": ("subtractor", "output"),
+    },
+    "constant-term": {"u": ("converter", "output"), "br": ("reference", "reference")},
+}
 
 
 @pytest.fixture(scope="module")
-def operating_point():
+def live():
+    """Whether ngspice is there to be asked."""
+    found = shutil.which("ngspice") is not None
+    print("compared with ngspice itself" if found else "ngspice is not installed: committed values used")
+    return found
+
+
+@pytest.fixture(scope="module")
+def operating_point(live):
     """Gives the operating point of a circuit: of ngspice now, or the committed one without it."""
-    live = shutil.which("ngspice") is not None
-    print("compared with ngspice itself" if live else "ngspice is not installed: committed values used")
     return lambda name: solve(read(name)[0]) if live else read(name)[1]
 
 
-def limit(volt, amplifier):
-    return volt if amplifier.rails is None else float(np.clip(volt, *amplifier.rails))
+@dataclass(frozen=True)
+class Rows:
+    """The linear map of a layer whose rows are at ``x`` (1, m), in units of the span above V0."""
+
+    x: torch.Tensor
+
+    def __call__(self, weight, bias=None, x=None):
+        return F.linear(self.x if x is None else x, weight, bias)
 
 
-def converter(x, g, v0, g_load, a):
-    """Inputs x behind conductances g into an inverting amplifier with feedback g_load."""
-    s, q = g.sum(), g @ x
-    volt = ((g_load + s) * a.zero + a.gain * ((v0 + a.offset) * (g_load + s) - q)) / (
-        (a.gain + 1) * g_load + s
+def tensor(values):
+    """float64 throughout."""
+    return torch.tensor(np.asarray(values, dtype=float))
+
+
+def named(layer, stage):
+    """Nodes of a stage, in order: of one amplifier, or one for each column."""
+    return (
+        [stage]
+        if stage in layer.amplifiers
+        else [f"{stage}{j}" for j in range(np.shape(layer.conductance)[1])]
     )
-    return limit(volt, a)
 
 
-def subtractor(plus, minus, v0, a):
-    return limit(a.gain / (a.gain + 2) * (plus - minus + v0 + 2 * a.offset + 2 * a.zero / a.gain), a)
+def opamp(layer, v0):
+    """The layer's amplifiers as a circuit of the library: each one's offset and gain are its own draws."""
+    one = next(iter(layer.amplifiers.values()))
+    assert {(a.zero, a.rails) for a in layer.amplifiers.values()} == {(one.zero, one.rails)}
+    term = None if layer.g_constant is None else 1e6 * layer.g_constant
+    circuit = OpAmp(one.gain, 1.0, 1.0, one.zero, one.rails, v0, SPAN, 1e6 * layer.g_load, term)
+    z = {}
+    stages = [(stage, draws) for stage, (draws, _) in STAGES[layer.structure].items()]
+    for stage, draws in stages + [("y", "follower")] * (layer.relu is not None):
+        amplifiers = [layer.amplifiers[node] for node in named(layer, stage)]
+        z.setdefault(draws, []).append([a.offset for a in amplifiers])
+        z.setdefault(f"{draws}_gain", []).append([log(a.gain / one.gain) for a in amplifiers])
+    z = {draws: tensor(rows if len(rows) > 1 else rows[0]) for draws, rows in z.items()}
+    return circuit, z | ({} if layer.relu is None else {"comparator": tensor(layer.relu)})
 
 
-def follower(volt, a):
-    return limit((a.gain * (volt + a.offset) + a.zero) / (a.gain + 1), a)
+def conductances(layer):
+    """The layer's cells in µS.
+
+    Wires along columns only: a column whose foot is at c delivers Σ G_eff (x − c), so that G_eff stands
+    in for the cells exactly.
+    """
+    assert layer.r_row == 0
+
+    def effective(cells):
+        return 1e6 * effective_conductance(tensor(cells), 0.0, layer.r_col).T
+
+    cells, reference = effective(layer.conductance), effective(layer.reference)
+    scale = tensor([1e6 * layer.g_load])
+    if layer.structure == "pair":
+        return Conductances(torch.stack((cells, reference))[None], None, scale)
+    return Conductances(cells[None, None], reference[0], scale)
 
 
 def equations(layer, x, v0):
-    """Voltages or currents of a layer by name, and its outputs.
-
-    Wires along columns only: a column whose foot is at c delivers Σ G_eff (x − c), so that G_eff
-    stands in for the cells exactly.
-    """
-    g = torch.tensor(layer.conductance, dtype=torch.float64)
-    x = np.asarray(x)
+    """Voltages or currents of a layer by name, and its outputs."""
     if layer.structure == "currents":
-        currents = crossbar_currents(g, torch.tensor(x - v0)[None], layer.r_row, layer.r_col)[0]
+        applied = tensor(x)[None] - v0
+        currents = crossbar_currents(tensor(layer.conductance), applied, layer.r_row, layer.r_col)[0]
         return {f"i(vl0_c{j})": current for j, current in enumerate(currents.tolist())}, []
-    assert layer.r_row == 0
-    n, a, found = g.shape[1], layer.amplifiers, {}
-    g = effective_conductance(g, 0.0, layer.r_col).numpy()
-    reference = torch.tensor(layer.reference, dtype=torch.float64)
-    reference = effective_conductance(reference, 0.0, layer.r_col).numpy()
+    circuit, z = opamp(layer, v0)
+    array, g = ARRAYS[layer.structure], conductances(layer)
+    rows = list(x) if layer.bias is None else [*x, layer.bias]
+    op = Rows((tensor(rows)[None] - v0) / SPAN)
 
-    def convert(name, cells, inputs=x):
-        found[name] = converter(inputs, cells, v0, layer.g_load, a[name])
-        return found[name]
+    def volts(signal):
+        return (v0 + SPAN * signal[0]).tolist()
 
-    for j in range(n):
-        if layer.structure == "pair":
-            minus, plus = convert(f"bp{j}", g[:, j]), convert(f"bn{j}", reference[:, j])
-        elif layer.structure == "column":
-            minus, plus = convert(f"b{j}", g[:, j]), convert("bref", reference[:, 0])
-        else:
-            common = convert("br", reference[:, 0])
-            convert(f"u{j}", np.append(g[:, j], layer.g_load), np.append(x, common))
-            continue
-        found[f"u{j}"] = subtractor(plus, minus, v0, a[f"u{j}"])
-    outputs = [found[f"u{j}"] for j in range(n)]
-    if layer.relu is not None:
-        for j, (u, offset) in enumerate(zip(outputs, layer.relu, strict=True)):
-            assert abs(u - (v0 - offset)) > 1e-3, "too near the comparator's threshold to compare"
-            found[f"a{j}"] = u if u > v0 - offset else v0
-            found[f"y{j}"] = outputs[j] = follower(found[f"a{j}"], a[f"y{j}"])
-    return found, outputs
+    found = {}
+    signals = circuit.stages(op, array, g, z)
+    for stage, (_, output) in STAGES[layer.structure].items():
+        found |= zip(named(layer, stage), volts(signals[output].settle(op).value), strict=True)
+    u = circuit(op, array, g, array.decode(g), None, z)
+    np.testing.assert_allclose(volts(u), [found[node] for node in named(layer, "u")], rtol=1e-12)
+    if layer.relu is None:
+        return found, volts(u)
+    margin = u + z["comparator"] / SPAN
+    assert margin.abs().min() * SPAN > 1e-3, "too near the comparator's threshold to compare"
+    perfect = replace(circuit, gain=float("inf"), rails=None)
+    found |= zip(named(layer, "y"), volts(circuit.activation(u, z, -1)), strict=True)
+    a = perfect.activation(u, z | {"follower": torch.zeros_like(u[0])}, -1)
+    found |= {f"a{j}": volt for j, volt in enumerate(volts(a))}
+    return found, [found[node] for node in named(layer, "y")]
+
+
+def through(network, x, v0):
+    """Voltages or currents of a network by the names of its netlist, and its outputs."""
+    found = {}
+    for number, layer in enumerate(network):
+        values, x = equations(layer, x, v0)
+        found |= {key if key.startswith("i(") else f"l{number}_{key}": v for key, v in values.items()}
+    return found, x
 
 
 def test_the_committed_circuits_are_those_of_the_grid():
@@ -95,15 +164,87 @@ def test_the_committed_circuits_are_those_of_the_grid():
 @pytest.mark.parametrize("name", GRID)
 def test_the_equations_give_what_ngspice_gives(name, operating_point):
     arguments, committed = read(name)
-    found, x = {}, arguments["voltage"]
-    for number, layer in enumerate(arguments["layers"]):
-        values, x = equations(layer, x, arguments["v0"])
-        found |= {key if key.startswith("i(") else f"l{number}_{key}": v for key, v in values.items()}
+    found, _ = through(arguments["layers"], arguments["voltage"], arguments["v0"])
     live = operating_point(name)
-    assert committed.keys() == live.keys() and found.keys() <= committed.keys()
+    assert committed.keys() == live.keys()
+    assert {key for key in committed if not re.search(r"_in$|_p$|_m$|_c\d+$", key)} == found.keys()
     np.testing.assert_allclose(list(live.values()), list(committed.values()), rtol=RELATIVE, atol=1e-15)
     for circuit in (committed, live):
         np.testing.assert_allclose([circuit[key] for key in found], list(found.values()), rtol=RELATIVE)
+
+
+def network(structure, flower):
+    """The trained network of a committed circuit on hardware of the library: same cells, same amplifiers."""
+    arguments, _ = read(f"iris-{structure}-{flower}")
+    array = IRIS[structure]
+    model = fabricate(program(mlp(4, 8, 3, bias="row").double(), Hardware(array=array, circuit=OPAMP)))
+    parts = fabricated(model)
+    for part, layer in zip(parts, [arguments["layers"][i] for i in (0, 0, 1)], strict=True):
+        circuit, z = opamp(layer, V0)
+        part.hardware = Hardware(array=array, circuit=circuit)
+        for name in part.draws():
+            setattr(part, name, z[name.removeprefix("circuit/")])
+        if not isinstance(part, AnalogReLU):
+            held = replace(conductances(layer), scale=array.target(part.weight).scale)
+            part.weight.data = array.decode(held)
+    return model, arguments
+
+
+@pytest.mark.parametrize("flower", FLOWERS)
+@pytest.mark.parametrize("structure", IRIS)
+def test_a_trained_network_gives_what_ngspice_gives_and_knows_its_flower(structure, flower, operating_point):
+    model, arguments = network(structure, flower)
+    with torch.no_grad():
+        volts = V0 + SPAN * model((tensor([arguments["voltage"]]) - V0) / SPAN)[0]
+    for circuit in (read(f"iris-{structure}-{flower}")[1], operating_point(f"iris-{structure}-{flower}")):
+        outputs = [circuit[f"l1_u{j}"] for j in range(3)]
+        np.testing.assert_allclose(volts.tolist(), outputs, rtol=RELATIVE)
+        assert FLOWERS[np.argmax(outputs)] == FLOWERS[int(volts.argmax())] == flower
+
+
+@pytest.mark.parametrize("structure", IRIS)
+def test_the_layers_of_a_network_on_hardware_are_those_that_it_was_made_from(structure):
+    model, arguments = network(structure, "setosa")
+    for found, layer in zip(layers(model), arguments["layers"], strict=True):
+        assert found.structure == structure and found.amplifiers.keys() == layer.amplifiers.keys()
+        assert found.bias == pytest.approx(layer.bias, rel=1e-12) and layer.bias == pytest.approx(0.85)
+        for name in ("conductance", "reference", "g_load"):
+            np.testing.assert_allclose(getattr(found, name), getattr(layer, name), rtol=1e-12)
+        for name, amplifier in layer.amplifiers.items():
+            own = found.amplifiers[name]
+            assert (own.gain, own.offset) == pytest.approx((amplifier.gain, amplifier.offset), rel=1e-12)
+            assert (own.zero, own.rails) == (amplifier.zero, amplifier.rails)
+        assert found.relu == (None if layer.relu is None else pytest.approx(layer.relu, rel=1e-12))
+
+
+FABRICATED = {
+    "zero state": (DoubleArray(g_min=30.0, zero_state=True, w_max=2.0), OPAMP),
+    "two-sided": (DoubleArray(mapping="two-sided"), replace(OPAMP, g_load=300.0, rails=None)),
+    "disconnected": (DoubleArray(g_min=0.0, inactive="disconnected"), replace(OPAMP, gain_spread=0.0)),
+    "column of cells": (SingleArray(reference_device="cell"), replace(OPAMP, g_load=500.0)),
+    "constant term": (SingleArray(reference="constant-term"), replace(OPAMP, at_zero=None, v_0=0.4)),
+    "another constant": (SingleArray(reference="constant-term"), replace(OPAMP, g_constant=500.0)),
+}
+
+
+@pytest.mark.parametrize("case", FABRICATED)
+def test_any_fabricated_network_is_the_circuit_of_its_layers(case, live):
+    array, circuit = FABRICATED[case]
+    hardware = Hardware(Gaussian(0.1), array, circuit)
+    model = fabricate(program(mlp(5, 7, 3, bias="row", seed=0).double(), hardware), 3)
+    x = torch.rand(1, 5, generator=torch.Generator().manual_seed(1)).double()
+    volts = circuit.v_0 + circuit.span * torch.cat((x, model(x)), 1)[0].detach()
+    found, outputs = through(layers(model), volts[:5].tolist(), circuit.v_0)
+    np.testing.assert_allclose(outputs, volts[5:].tolist(), rtol=1e-12)
+    if live:
+        solved = simulate(netlist(volts[:5].tolist(), layers(model), circuit.v_0))
+        np.testing.assert_allclose([solved[key] for key in found], list(found.values()), rtol=RELATIVE)
+
+
+def test_one_layer_alone_is_a_circuit_too():
+    model = fabricate(program(nn.Linear(3, 2, bias=False), Hardware(circuit=OPAMP)), 1)
+    (layer,) = layers(model)
+    assert layer.relu is None and layer.bias is None and np.shape(layer.conductance) == (3, 2)
 
 
 def test_amplifiers_of_the_grid_are_at_either_rail_and_between():
@@ -118,9 +259,16 @@ def test_amplifiers_of_the_grid_are_at_either_rail_and_between():
 
 
 def test_relus_of_the_grid_pass_and_block():
-    points = [read(name)[1] for name in GRID if name.endswith("8x3-all")]
-    passed = [point[f"l0_a{j}"] == point[f"l0_u{j}"] for point in points for j in range(8)]
-    assert 2 <= sum(passed) <= len(passed) - 2
+    for part in ("8x3-all", *(f"iris-{structure}" for structure in IRIS)):
+        points = [read(name)[1] for name in GRID if part in name]
+        passed = [point[f"l0_a{j}"] == point[f"l0_u{j}"] for point in points for j in range(8)]
+        assert 2 <= sum(passed) <= len(passed) - 2, part
+
+
+def test_a_constant_row_has_a_source_of_its_own():
+    circuit = str(netlist([0.1], [Layer("currents", [[1e-4], [2e-4]], bias=0.3)], v0=0.2))
+    assert "Vl0_bias l0_bias 0 0.3" in circuit.splitlines()
+    assert "l0_bias l0_c0 5000.0" in circuit
 
 
 def test_a_netlist_is_plain_spice():
@@ -199,11 +347,64 @@ def test_a_failed_simulation_is_an_error_in_ngspices_words(monkeypatch, tmp_path
         (lambda: Layer("currents", [[1.0]], [[1.0]]), "reference.shape"),
         (lambda: Layer("pair", [[1.0]]), "reference.shape"),
         (lambda: Layer("currents", [[1.0]], g_load=0.0), "g_load"),
+        (lambda: Layer("currents", [[1.0]], g_constant=1.0), "g_constant"),
+        (lambda: Layer("constant-term", [[1.0]], [[1.0]], g_constant=0.0), "g_constant"),
         (lambda: Layer("currents", [[1.0]], relu=[0.0]), "relu"),
         (lambda: Layer("pair", [[1.0]], [[1.0]], {"u0": Amplifier(1.0)}), "amplifiers"),
+        (lambda: Layer("currents", [[1.0]], bias=float("nan")), "bias"),
         (lambda: netlist([0.1, 0.2], [Layer("currents", [[1.0]])]), "conductance.shape"),
     ],
 )
 def test_impossible_parts_are_refused_by_name(call, argument):
     with pytest.raises(ValueError, match=rf"^{argument} = .*; allowed: "):
+        call()
+
+
+def chip(*parts, array=None, circuit=OPAMP):
+    return fabricate(
+        program(nn.Sequential(*parts), Hardware(array=array or DoubleArray(), circuit=circuit)), 0
+    )
+
+
+def linear():
+    return nn.Linear(2, 2, bias=False)
+
+
+def differing():
+    model = chip(linear(), linear())
+    model[1].hardware = replace(model[1].hardware, circuit=replace(OPAMP, span=0.3))
+    return model
+
+
+def with_digital_stage():
+    model = chip(linear())
+    model[0].digital = lambda x, y: y
+    return model
+
+
+def read_ideally(model):
+    with using(model, Hardware()):
+        return layers(model)
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "words"),
+    [
+        (lambda: layers(chip(linear(), circuit=replace(OPAMP, gain=float("inf")))), "gain", "gain < ∞"),
+        (lambda: read_ideally(chip(linear())), "hardware.circuit", r"OpAmp\("),
+        (lambda: layers(chip(nn.Conv2d(1, 1, 3, bias=False))), "model", "layer '0'.*no convolution"),
+        (lambda: layers(with_digital_stage()), "model", "layer '0'.*no digital stage"),
+        (lambda: layers(chip(linear(), nn.Sigmoid())), "model", "Sigmoid in it"),
+        (lambda: layers(chip(linear(), nn.BatchNorm1d(2), nn.ReLU())), "model", "BatchNorm1d in it"),
+        (lambda: layers(chip(linear(), BiasRow())), "model", "Sequential"),
+        (lambda: layers(chip(BiasRow(), BiasRow(), nn.Linear(4, 2, bias=False))), "model", "BiasRow in it"),
+        (lambda: layers(nn.Linear(2, 2)), "model", "Linear in it"),
+        (lambda: layers(nn.Flatten()), "model", "Flatten"),
+        (lambda: layers(fabricate(chip(linear()), None)), "model", r"fabricate\(model, chip\)"),
+        (lambda: layers(fresh(chip(linear()))), "model", r"fabricate\(model, chip\)"),
+        (lambda: layers(differing()), r"\(v_0, span\)", "the same for every layer"),
+    ],
+)
+def test_networks_that_are_no_such_circuit_are_refused_by_name(call, argument, words):
+    with pytest.raises(ValueError, match=rf"^{argument} = .*{words}"):
         call()

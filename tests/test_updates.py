@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim.lr_scheduler import ExponentialLR
 
-from cimlib.updates import PulseOptimizer, Pulses, curvature
+from cimlib.updates import PulseOptimizer, Pulses, curvature, write_verify
 
 G_MIN, G_MAX = 1.0, 101.0
 LABELS = (-9.0, -4.88, -1.0, -0.01, 0.0, 0.01, 1.46, 2.4, 4.88, 9.0)
@@ -236,6 +236,9 @@ def test_a_write_changes_neither_its_input_nor_the_global_generator() -> None:
         ("depression", -10.0),
         ("cycle_to_cycle", -0.1),
         ("cycle_to_cycle", math.inf),
+        ("endurance", 0),
+        ("endurance", 2.5),
+        ("endurance", math.nan),
     ],
 )
 def test_impossible_cells_are_refused(argument: str, value: float) -> None:
@@ -252,6 +255,155 @@ def test_an_impossible_range_is_refused(low: float, high: float) -> None:
 def test_noise_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="generator"):
         Pulses(cycle_to_cycle=0.1).write(torch.ones(1), torch.ones(1), G_MIN, G_MAX)
+
+
+# cells wear out
+
+
+def used(*pulses: int) -> Tensor:
+    return torch.tensor(pulses)
+
+
+def test_a_cell_moves_for_as_many_pulses_as_it_endures_and_then_stays_where_it_is() -> None:
+    cell, p = Pulses(endurance=5), parameter([[[[50.0, 50.0]]]], [[[[-2.0, 2.0]]]])
+    descent = optimiser(p, cell)
+    path = []
+    for _ in range(4):
+        descent.step()
+        path.append(p.flatten().tolist())
+    assert path == [[52, 48], [54, 46], [55, 45], [55, 45]]
+    assert descent.state[p]["pulses"].flatten().tolist() == [8, 8]
+    assert descent.state[p]["writes"].flatten().tolist() == [4, 4]
+
+
+def test_a_cell_ages_by_pulses_in_either_direction_and_by_those_that_hit_its_limit() -> None:
+    p = parameter([[[[50.0, G_MAX]]]], [[[[-1.0, -1.0]]]])
+    descent = optimiser(p, Pulses(endurance=3))
+    for _ in range(4):
+        descent.step()
+        assert p.grad is not None
+        p.grad[..., 0].neg_()
+    assert p.flatten().tolist() == [51, G_MAX]  # up, down, up, and no more
+    p.grad = torch.ones_like(p)
+    descent.step()
+    assert p.flatten().tolist() == [51, G_MAX]
+
+
+def test_what_is_left_of_a_life_is_what_moves_the_cell() -> None:
+    g, n = conductance(50, 50, 50, 50), conductance(4, -4, 4, -4)
+    written = Pulses(endurance=10).write(g, n, G_MIN, G_MAX, used=used(6, 7, 10, 12))
+    assert written.tolist() == [54, 47, 50, 50]
+
+
+def test_a_worn_cell_has_no_noise_and_the_others_keep_theirs() -> None:
+    g, n = conductance(50, 50), conductance(1, 1)
+    noisy = Pulses(cycle_to_cycle=0.05).write(g, n, G_MIN, G_MAX, generator())
+    worn = Pulses(cycle_to_cycle=0.05, endurance=10).write(g, n, G_MIN, G_MAX, generator(), used(10, 0))
+    assert worn[0] == 50
+    assert worn[1] == noisy[1] != 51
+
+
+def test_endurance_without_a_history_is_refused() -> None:
+    with pytest.raises(ValueError, match="used"):
+        Pulses(endurance=10).write(torch.ones(1), torch.ones(1), G_MIN, G_MAX)
+
+
+def test_a_cell_written_before_training_is_that_much_older() -> None:
+    p = parameter([[[[50.0, 50.0]]]], [[[[-1.0, -1.0]]]])
+    descent = optimiser(p, Pulses(endurance=4))
+    descent.state[p]["pulses"] += torch.tensor([3, 0])
+    for _ in range(6):
+        descent.step()
+    assert p.flatten().tolist() == [51, 54]
+
+
+# one programming pass
+
+TARGETS = torch.linspace(G_MIN, G_MAX, 301, dtype=torch.float64)
+BLANK = torch.full_like(TARGETS, G_MIN)
+
+
+def test_a_linear_cell_is_programmed_in_one_write_to_the_nearest_level() -> None:
+    done = write_verify(BLANK, TARGETS, Pulses(levels=64), G_MIN, G_MAX)
+    assert (done.g - TARGETS).abs().max() <= (G_MAX - G_MIN) / 64 / 2 + 1e-9
+    assert torch.equal(done.pulses, ((TARGETS - G_MIN) * 0.64).round().long())
+    assert torch.equal(done.writes, (done.pulses > 0).long())
+    assert torch.equal(BLANK, torch.full_like(BLANK, G_MIN))
+
+
+@pytest.mark.parametrize(("up", "down"), [(3.0, -3.0), (2.4, -4.88), (1.75, 1.46), (0.0, 5.0)])
+@pytest.mark.parametrize("start", [G_MIN, 70.0, G_MAX])
+def test_repeated_passes_reach_the_target_whatever_the_curves(up: float, down: float, start: float) -> None:
+    cell, before = Pulses(100, up, down), torch.full_like(TARGETS, start)
+    done = write_verify(before, TARGETS, cell, G_MIN, G_MAX, passes=200)
+    error, one = (done.g - TARGETS).abs(), torch.ones_like(TARGETS)
+    assert (error <= 0.5 + 1e-9).double().mean() > 0.98
+    pulses = [(cell.write(TARGETS, n, G_MIN, G_MAX) - TARGETS).abs() for n in (one, -one)]
+    assert (error <= torch.maximum(*pulses).clamp(min=0.5) + 1e-9).all()
+
+
+def test_verifying_mends_noise_that_one_write_leaves() -> None:
+    cell = Pulses(cycle_to_cycle=0.01)
+    once, often = (
+        write_verify(BLANK, TARGETS, cell, G_MIN, G_MAX, passes=passes, generator=generator())
+        for passes in (1, 50)
+    )
+    assert (once.g - TARGETS).std() > 3
+    assert (often.g - TARGETS).abs().max() <= 0.5 + 1e-9
+    assert (often.pulses >= once.pulses).all()
+
+
+def test_no_more_passes_are_made_than_allowed_and_none_that_no_cell_needs() -> None:
+    cell = Pulses(100, 3.0, -3.0)
+    assert write_verify(BLANK, TARGETS, cell, G_MIN, G_MAX, passes=3).writes.max() == 3
+    source = generator()
+    before = source.get_state()
+    there = write_verify(TARGETS, TARGETS, Pulses(cycle_to_cycle=0.1), G_MIN, G_MAX, generator=source)
+    assert torch.equal(there.g, TARGETS) and there.writes.sum() == 0
+    assert torch.equal(source.get_state(), before)
+
+
+def test_a_wider_tolerance_needs_fewer_writes_and_is_kept() -> None:
+    cell = Pulses(cycle_to_cycle=0.02)
+    fine, coarse = (
+        write_verify(
+            BLANK, TARGETS, cell, G_MIN, G_MAX, tolerance=tolerance, passes=500, generator=generator()
+        )
+        for tolerance in (0.0, 0.05)
+    )
+    assert coarse.pulses.sum() < 0.9 * fine.pulses.sum()
+    assert coarse.writes.sum() < 0.5 * fine.writes.sum()
+    assert 1 < (coarse.g - TARGETS).abs().max() <= 5
+
+
+def test_a_cell_that_wears_out_while_it_is_programmed_stays_short_of_its_target() -> None:
+    done = write_verify(BLANK, TARGETS, Pulses(levels=100, endurance=40), G_MIN, G_MAX)
+    assert done.g.max() == G_MIN + 40
+    near = TARGETS <= G_MIN + 40
+    assert (done.g - TARGETS)[near].abs().max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"tolerance": -0.1}, "tolerance = -0.1.*0 ≤ tolerance < 1"),
+        ({"passes": 0}, "passes = 0.*whole number"),
+        ({"target": torch.ones(2)}, "shape of target"),
+        ({"target": torch.full_like(TARGETS, 200.0)}, "target.*out of range"),
+        ({"pulses": Pulses(cycle_to_cycle=0.1)}, "generator"),
+    ],
+    ids=str,
+)
+def test_impossible_programming_is_refused(options: dict[str, Any], names: str) -> None:
+    whole: dict[str, Any] = {
+        "g": BLANK,
+        "target": TARGETS,
+        "pulses": Pulses(),
+        "g_min": G_MIN,
+        "g_max": G_MAX,
+    }
+    with pytest.raises(ValueError, match=names):
+        write_verify(**(whole | options))
 
 
 # gradients become pulses

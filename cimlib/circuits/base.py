@@ -41,6 +41,11 @@ class Circuit:
         """Standard draws for a layer whose weights have shape (out, in, ...)."""
         return {}
 
+    def effective(self, g: Conductances, groups: int = 1) -> Conductances:
+        """The conductances, µS, that the array holding ``g`` seems to have from outside; ``groups`` of the
+        layer's outputs are arrays of their own."""
+        return g
+
     def __call__(
         self,
         op: Operation,
@@ -50,7 +55,7 @@ class Circuit:
         bias: Tensor | None,
         z: Mapping[str, Tensor],
     ) -> Tensor:
-        """Output of the layer, given conductances in µS and the weights they amount to."""
+        """Output of the layer, given effective conductances in µS and the weights they amount to."""
         raise NotImplementedError
 
     def activation_draws(self, outputs: int) -> dict[str, Draw]:

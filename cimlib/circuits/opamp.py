@@ -75,9 +75,9 @@ class OpAmp(Circuit):
 
     Each column has an IV converter with feedback :math:`g_L`. A *pair* subtracts the converters of its
     two columns; a reference *column* has one converter, subtracted from every other; the
-    *constant-term* amplifier sums the inputs through the reference with feedback :math:`g_L` and drives
-    :math:`g_L` into each column, whose converters are the outputs. ReLUs behind a layer are a comparator
-    and a voltage follower each; :func:`cimlib.program` puts them there.
+    *constant-term* amplifier sums the inputs through the reference with feedback :math:`g_f` and drives
+    a conductance :math:`g_c = g_f` into each column, whose converters are the outputs. ReLUs behind a
+    layer are a comparator and a voltage follower each; :func:`cimlib.program` puts them there.
 
     Without rails the layer is one affine map, and is computed as one; with rails each stage is computed
     and limited on its own.
@@ -93,6 +93,8 @@ class OpAmp(Circuit):
         span: V for a signal of 1, > 0.
         g_load: feedback conductance :math:`g_L`, µS, > 0; ``None`` takes the array's scale, which makes the
             layer's output :math:`W\bar x`.
+        g_constant: :math:`g_f = g_c` of the constant term, µS, > 0; ``None`` is :math:`g_L`. A larger one
+            keeps the summing amplifier off its rails, and adds :math:`g_c/g_L` to the noise gain.
         leak: slope of the surrogate gradient at the rails, 0 ≤ leak ≤ 1. A clipped output passes no
             gradient, and a network whose converters all clip never learns; 0 is that exact gradient.
         backward: ``"circuit"``: gradients through all of the above (hardware-conscious training);
@@ -114,6 +116,7 @@ class OpAmp(Circuit):
     v_0: float = 0.5
     span: float = 0.35
     g_load: float | None = None
+    g_constant: float | None = None
     leak: float = 0.02
     backward: Literal["circuit", "ideal"] = "circuit"
 
@@ -129,8 +132,9 @@ class OpAmp(Circuit):
         around = self.rails is None or -inf < self.rails[0] < self.v_0 < self.rails[1] < inf
         require(around, "rails", self.rails, f"None or low < v_0 = {self.v_0:g} < high (V)")
         require(0 < self.span < inf, "span", self.span, "0 < span < ∞ (V)")
-        loaded = self.g_load is None or 0 < self.g_load < inf
-        require(loaded, "g_load", self.g_load, "None or 0 < g_load < ∞ (µS)")
+        for name in ("g_load", "g_constant"):
+            value = getattr(self, name)
+            require(value is None or 0 < value < inf, name, value, f"None or 0 < {name} < ∞ (µS)")
         require(0 <= self.leak <= 1, "leak", self.leak, "0 ≤ leak ≤ 1")
         require(self.backward in ("circuit", "ideal"), "backward", self.backward, "'circuit', 'ideal'")
 
@@ -193,6 +197,7 @@ class OpAmp(Circuit):
         layer's input, with rails each is computed.
         """
         load = g.scale if self.g_load is None else g.scale.new_tensor([self.g_load])
+        constant = load if self.g_constant is None else g.scale.new_tensor([self.g_constant])
 
         def settle(signal: Signal) -> Signal:
             if self.rails is None:
@@ -200,24 +205,28 @@ class OpAmp(Circuit):
             signal = signal.settle(op)
             return replace(signal, value=self.limit(signal.value))
 
-        def convert(cells: Tensor, stage: str, at: int = 0, fed: Signal | None = None) -> Signal:
-            """Converter of columns ``cells`` (out, in, ...), with ``fed`` driving one more load."""
+        def convert(cells: Tensor, stage: str, at: int = 0, load: Tensor = load) -> Signal:
+            """Converter of columns ``cells`` (out, in, ...)."""
             noise_gain = 1 + cells.flatten(1).sum(1) / load
             ideal = Signal(-cells / load, -cells.dim(), torch.zeros_like(noise_gain))
-            if fed is not None:
-                noise_gain = noise_gain + 1
-                ideal = (ideal if self.rails is None else ideal.settle(op)) - fed
             return settle(self.amplify(ideal, noise_gain, z, stage, at))
+
+        def convert_with(constant_term: Signal, cells: Tensor) -> Signal:
+            """The same, with the constant term driven into each column."""
+            noise_gain = 1 + (cells.flatten(1).sum(1) + constant) / load
+            ideal = Signal(-cells / load, -cells.dim(), torch.zeros_like(noise_gain))
+            ideal = (ideal if self.rails is None else ideal.settle(op)) - constant_term / (load / constant)
+            return settle(self.amplify(ideal, noise_gain, z, "converter"))
 
         if array.structure == "pair":
             minus, plus = (convert(g.cells[0, at], "converter", at) for at in (0, 1))
             found = {"positive": minus, "negative": plus}
         else:
             assert g.reference is not None
-            common = convert(g.reference[None], "reference")
             if array.structure == "constant-term":
-                return {"reference": common, "output": convert(g.cells[0, 0], "converter", fed=common)}
-            minus, plus = convert(g.cells[0, 0], "converter"), common
+                term = convert(g.reference[None], "reference", load=constant)
+                return {"reference": term, "output": convert_with(term, g.cells[0, 0])}
+            minus, plus = convert(g.cells[0, 0], "converter"), convert(g.reference[None], "reference")
             found = {"reference": plus, "converter": minus}
         return found | {"output": settle(self.amplify(plus - minus, 2.0, z, "subtractor"))}
 

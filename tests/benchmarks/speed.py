@@ -1,7 +1,8 @@
 """The speed table: what hardware costs, as ratios to plain torch in the same run.
 
 ``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a
-noise-aware training step with a digital one, and with one that adds the same noise by hand.
+noise-aware training step with a digital one, and with one that adds the same noise by hand; amplifiers
+likewise. Wires are compared with one solution of the same nodal equations for one input by scipy.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.benchmark import Timer
 
 from cimlib import Hardware, evaluate, fabricate, fresh, program
+from cimlib.circuits import OpAmp
 from cimlib.devices import Gaussian
 from cimlib.models import mlp
+from cimlib.parasitics import crossbar_currents, effective_conductance
 from cimlib.replicas import Replicas
 
 SIGMA, LOW, HIGH = 0.1, 10.0, 100.0
 CHIPS, IMAGES, BATCH = 5, 1000, 128
+AMPLIFIERS = OpAmp(gain=1000.0, offset=5e-3, rails=(0.05, 0.95))
 
 
 def milliseconds(run: Callable[[], object]) -> float:
@@ -46,11 +53,49 @@ def read(model: nn.Module, generator: torch.Generator) -> dict[str, torch.Tensor
     return {n: noisy(p, generator) if p.dim() > 1 else p for n, p in model.named_parameters()}
 
 
+def amplified(model: nn.Sequential, chip: int, x: torch.Tensor) -> torch.Tensor:
+    """A perceptron in pairs of arrays behind amplifiers with rails, written out by hand."""
+    generator, gain = torch.Generator().manual_seed(chip), AMPLIFIERS.gain
+    low, high = ((rail - AMPLIFIERS.v_0) / AMPLIFIERS.span for rail in AMPLIFIERS.rails)
+
+    def amplify(ideal: torch.Tensor, noise_gain: torch.Tensor | float) -> torch.Tensor:
+        offset = AMPLIFIERS.offset / AMPLIFIERS.span * torch.randn(ideal.shape[1], generator=generator)
+        return ((ideal + noise_gain * offset) / (1 + noise_gain / gain)).clamp(low, high)
+
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            w, peak = layer.weight, layer.weight.detach().abs().max()
+            load = (HIGH - LOW) / peak
+            sides = [LOW + load * (w.abs() + sign * w) / 2 for sign in (1, -1)]
+            plus, minus = (amplify(F.linear(x, -g / load), 1 + g.sum(1) / load) for g in sides)
+            x = amplify(minus - plus, 2.0)
+        elif isinstance(layer, nn.ReLU):
+            offset = AMPLIFIERS.offset / AMPLIFIERS.span * torch.randn(x.shape[1], generator=generator)
+            x = amplify(torch.where(x + offset > 0, x, 0.0), 1.0)
+        else:
+            x = layer(x)
+    return x
+
+
 def cnn() -> nn.Module:
     """A small convolutional network for 28×28 images."""
     layers = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()]
     layers += [nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def step(
+    trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> Callable[[], None]:
+    """One step of training on the first batch."""
+    optimizer = torch.optim.Adam(trained.parameters())
+
+    def run() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(forward(x[:BATCH]), y[:BATCH]).backward()
+        optimizer.step()
+
+    return run
 
 
 def compare(name: str, model: nn.Module) -> None:
@@ -67,20 +112,50 @@ def compare(name: str, model: nn.Module) -> None:
     ours, plain = milliseconds(lambda: evaluate(network, x, y, range(CHIPS))), milliseconds(by_hand)
     row(f"{name}: evaluation, per chip", ours / CHIPS, plain / CHIPS, "the same by hand")
 
-    def step(trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], None]:
-        optimizer = torch.optim.Adam(trained.parameters())
-
-        def run() -> None:
-            optimizer.zero_grad()
-            F.cross_entropy(forward(x[:BATCH]), y[:BATCH]).backward()
-            optimizer.step()
-
-        return run
-
-    aware = milliseconds(step(fresh(network), network))
-    by_hand_step = step(model, lambda x: functional_call(model, read(model, generator), (x,)))
+    aware = milliseconds(step(fresh(network), network, x, y))
+    by_hand_step = step(model, lambda x: functional_call(model, read(model, generator), (x,)), x, y)
     row(f"{name}: noise-aware step", aware, milliseconds(by_hand_step), "the same by hand")
-    row(f"{name}: noise-aware step", aware, milliseconds(step(model, model)), "digital step")
+    row(f"{name}: noise-aware step", aware, milliseconds(step(model, model, x, y)), "digital step")
+
+
+def compare_amplifiers(name: str, model: nn.Sequential) -> None:
+    """Amplifiers with offsets and rails, evaluated chip by chip and trained on one held chip."""
+    x, y = torch.rand(IMAGES, 1, 28, 28), torch.randint(10, (IMAGES,))
+    network = program(model, Hardware(circuit=AMPLIFIERS))
+
+    @torch.no_grad()
+    def by_hand() -> None:
+        for chip in range(CHIPS):
+            logits = amplified(model, chip, x)
+            F.cross_entropy(logits, y), (logits.argmax(1) == y).float().mean()
+
+    ours, plain = milliseconds(lambda: evaluate(network, x, y, range(CHIPS))), milliseconds(by_hand)
+    row(f"{name}: evaluation, amplifiers", ours / CHIPS, plain / CHIPS, "the same by hand")
+    ours = milliseconds(step(fabricate(network, 0), network, x, y))
+    plain = milliseconds(step(model, lambda x: amplified(model, 0, x), x, y))
+    row(f"{name}: step, amplifiers", ours, plain, "the same by hand")
+    row(f"{name}: step, amplifiers", ours, milliseconds(step(model, model, x, y)), "digital step")
+
+
+def compare_wires(n: int, ohm: float = 1.0) -> None:
+    """An array of n × n cells: a batch of currents, and all its effective conductances."""
+    g = 1e-5 + 9e-5 * torch.rand(n, n, dtype=torch.float64)
+    v = 0.2 * torch.rand(BATCH, n, dtype=torch.float64)
+    line = sparse.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(n, n)).tolil()
+    line[-1, -1] = 1.0  # the far end is open
+    cell, alone = sparse.diags_array(g.numpy().ravel()), sparse.eye_array(n)
+    word, bit = sparse.kron(alone, line) / ohm, sparse.kron(line.tocsr()[::-1, ::-1], alone) / ohm
+    matrix = sparse.block_array([[word + cell, -cell], [-cell, bit + cell]]).tocsc()
+    driven = np.zeros((2, n, n))
+    driven[0, :, 0] = v[0].numpy() / ohm
+    volt = spsolve(matrix, driven.ravel()).reshape(2, n, n)
+    np.testing.assert_allclose(volt[1, -1] / ohm, crossbar_currents(g, v[:1], ohm, ohm)[0], rtol=1e-6)
+
+    reference = milliseconds(lambda: spsolve(matrix, driven.ravel()))
+    currents = milliseconds(lambda: crossbar_currents(g, v, ohm, ohm))
+    row(f"wires {n}×{n}, {ohm:g} Ω: {BATCH} inputs", currents, reference, "one input by spsolve")
+    effective = milliseconds(lambda: effective_conductance(g, ohm, ohm))
+    row(f"wires {n}×{n}, {ohm:g} Ω: effective", effective, reference, "one input by spsolve")
 
 
 def compare_replicas(count: int = 200) -> None:
@@ -103,5 +178,8 @@ if __name__ == "__main__":
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {IMAGES} images; ratios below 1 are faster")
     compare("MLP 784-256-10", mlp(784, 256, 10, seed=0))
     compare("CNN 16-32-64", cnn())
+    compare_amplifiers("MLP 784-256-10", mlp(784, 256, 10, bias="row", seed=0))
+    for size in (64, 128):
+        compare_wires(size)
     compare_replicas()
     sys.stdout.flush()
