@@ -75,19 +75,25 @@ def tensor(values):
 
 def named(layer, stage):
     """Nodes of a stage, in order: of one amplifier, or one for each column."""
-    return (
-        [stage]
-        if stage in layer.amplifiers
-        else [f"{stage}{j}" for j in range(np.shape(layer.conductance)[1])]
-    )
+    columns = range(np.shape(layer.conductance)[1])
+    return [stage] if stage in layer.amplifiers else [f"{stage}{j}" for j in columns]
 
 
 def opamp(layer, v0):
     """The layer's amplifiers as a circuit of the library: each one's offset and gain are its own draws."""
     one = next(iter(layer.amplifiers.values()))
     assert {(a.zero, a.rails) for a in layer.amplifiers.values()} == {(one.zero, one.rails)}
-    term = None if layer.g_constant is None else 1e6 * layer.g_constant
-    circuit = OpAmp(one.gain, 1.0, 1.0, one.zero, one.rails, v0, SPAN, 1e6 * layer.g_load, term)
+    circuit = OpAmp(
+        gain=one.gain,
+        gain_spread=1.0,
+        offset=1.0,
+        at_zero=one.zero,
+        rails=one.rails,
+        v_0=v0,
+        span=SPAN,
+        g_load=1e6 * layer.g_load,
+        g_constant=None if layer.g_constant is None else 1e6 * layer.g_constant,
+    )
     z = {}
     stages = [(stage, draws) for stage, (draws, _) in STAGES[layer.structure].items()]
     for stage, draws in stages + [("y", "follower")] * (layer.relu is not None):
@@ -177,7 +183,9 @@ def network(structure, flower):
     """The trained network of a committed circuit on hardware of the library: same cells, same amplifiers."""
     arguments, _ = read(f"iris-{structure}-{flower}")
     array = IRIS[structure]
-    model = fabricate(program(mlp(4, 8, 3, bias="row").double(), Hardware(array=array, circuit=OPAMP)))
+    model = fabricate(
+        program(mlp(4, 8, 3, bias="row", seed=0).double(), Hardware(array=array, circuit=OPAMP))
+    )
     parts = fabricated(model)
     for part, layer in zip(parts, [arguments["layers"][i] for i in (0, 0, 1)], strict=True):
         circuit, z = opamp(layer, V0)
