@@ -36,6 +36,9 @@ COLOURS = {
     "in-situ": "#E69F00",
     "on-chip": "#CC79A7",
     "hardware-conscious": "#009E73",
+    "updated": "#009E73",  # the same method, where it is compared with offline weights on a chip
+    "deployed": "#D55E00",
+    "from scratch": "#CC79A7",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches
