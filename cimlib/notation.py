@@ -57,7 +57,10 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("K", "bits of a cell", "1", "cell_bits"),
     Symbol("m", "level of a cell", "1"),
     Symbol("p", "fraction of cells that are stuck", "1", "StuckAt.on, StuckAt.off"),
-    Symbol("P", "number of pulses from the lower end of the range; power", "1; µW"),
+    Symbol("P", "pulses from the lower end of the range; pulses a cell has received; power", "1; 1; µW"),
+    Symbol("Q", "endurance of a cell", "pulses", "Pulses.endurance"),
+    Symbol("U", "updates of one training", "1"),
+    Symbol("f", "share of the cells that one update writes", "1"),
     Symbol("P_{max}", "pulses that span the range", "1", "Pulses.levels"),
     Symbol(
         "A",
@@ -84,6 +87,7 @@ TERMS: dict[str, str] = {
     "deployed": "trained offline, programmed into chips, read with their offsets",
     "EKL": "mean of −log p(label) over correct predictions, in nats",
     "emulator": "equations of one chip with its own measured amplifiers, in software",
+    "endurance": "pulses that a cell survives",
     "hardware-conscious training": "training in the emulator of the chip that the weights are for",
     "headroom": "how far an output can move before it meets a rail",
     "IV converter": "amplifier that holds a column at virtual ground and turns its current into a voltage",
@@ -98,6 +102,7 @@ TERMS: dict[str, str] = {
     "stuck on, stuck off": "a cell that stays at $g_{max}$ or at $g_{min}$ whatever is written",
     "updated": "trained on in the emulator of the chip, then programmed",
     "virtual ground": "a node held at $V_0$ by an amplifier's feedback",
+    "write-and-verify": "pulses and readings in turn, until a cell is close enough to its target",
 }
 
 
