@@ -46,8 +46,8 @@ def measured(
     r"""The emulator of a chip: a deep copy of it with the amplifiers' draws as they are measured.
 
     The emulator is for training; ``model`` remains the chip. The emulator holds no chip of its own
-    (``chip=None``), because :func:`~cimlib.fabricate` and :func:`~cimlib.evaluate` would draw the true
-    amplifiers again: take its parameters back to the chip and evaluate that.
+    (``chip=None``), because :func:`~cimlib.crossbar.fabricate` and :func:`~cimlib.montecarlo.evaluate`
+    would draw the true amplifiers again: take its parameters back to the chip and evaluate that.
 
     What the design fixes is not measured: offsets if ``offset = 0``, gains if ``gain_spread = 0`` or
     ``gain = inf``. A measured gain is believed within ±4 standard deviations of the design's ln A, and not

@@ -77,7 +77,7 @@ class OpAmp(Circuit):
     two columns; a reference *column* has one converter, subtracted from every other; the
     *constant-term* amplifier sums the inputs through the reference with feedback :math:`g_f` and drives
     a conductance :math:`g_c = g_f` into each column, whose converters are the outputs. ReLUs behind a
-    layer are a comparator and a voltage follower each; :func:`cimlib.program` puts them there.
+    layer are a comparator and a voltage follower each; :func:`~cimlib.crossbar.program` puts them there.
 
     Without rails the layer is one affine map, and is computed as one; with rails each stage is computed
     and limited on its own.

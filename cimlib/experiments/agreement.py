@@ -63,7 +63,8 @@ def run(params: Params) -> dict[str, Any]:
     """Output voltages of every network and flower, by this library and by ngspice.
 
     Returns ``cimlib`` and ``ngspice`` (seeds * flowers * 3,), V, and ``ppm`` (seeds * flowers,): the largest
-    relative difference of the outputs for each flower, parts per million. Raises ``RuntimeError`` without ngspice.
+    relative difference of the outputs for each flower, parts per million. Raises ``RuntimeError`` without
+    ngspice.
     """
     made = offsets_iris.networks(params.networks())
     ours, theirs = [], []
