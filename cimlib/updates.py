@@ -204,18 +204,29 @@ def write_verify(
     g_max: float,
     *,
     tolerance: float = 0.0,
-    passes: int = 20,
+    passes: int = 50,
     generator: torch.Generator | None = None,
 ) -> Written:
-    r"""Program cells to conductances found elsewhere: write, read, write what is still missing.
+    r"""Program cells to conductances found elsewhere: write, read, write again what is still missing.
 
-    Each pass reads all cells and sends each :math:`n = \mathrm{round}\big((g_T - g)\,
-    P_{max}/(G_{max}-G_{min})\big)` pulses, as if it were linear; what nonlinearity, asymmetry and noise
-    make of that, the next pass reads and mends. So it needs no model of the cell, and ends when no cell
-    asks for a pulse: a linear cell without noise after one pass, half a step from its target at most.
-    Where one of the curves is shallow a cell arrives on that side; where both are steep it may go back
-    and forth until the passes are used up. Standard practice; this form is derived. Reading is exact and
-    wears nothing.
+    Each pass reads all cells and asks for **half** of what is missing, at least one pulse, as if the cell
+    were linear:
+
+    .. math:: n = \mathrm{sign}(m)\,\max\big(1, \mathrm{round}(|m|/2)\big), \qquad
+        m = (g_T - g)\,\frac{P_{max}}{G_{max}-G_{min}} ,
+
+    until it is within the tolerance, or half a step if that is more. So it needs no model of the cell.
+    Why half (derived): if a pulse is worth :math:`s` nominal steps, a pass leaves :math:`(1 - s/2)\,m`.
+    That shrinks for any :math:`0 < s < 4`, without crossing the target for :math:`s \le 2`; asking for all
+    of it leaves :math:`(1 - s)\,m`, which grows as soon as :math:`s > 2`. A linear cell, :math:`s = 1`,
+    needs about :math:`\log_2 P_{max}` passes and never crosses its target by more than half a step.
+    A pulse up may be steeper than that if a pulse down is not: an overshoot is mended from the other side.
+    With opposite labels :math:`\pm L` the two add up to :math:`s_+ + s_- = \coth(1/2a)/a` everywhere, so
+    that either one of them never overshoots or both passes together leave at most
+    :math:`(\coth(1/2a)/4a - 1)^2\,m`, less than :math:`m` for L ≤ 6.
+    What no pass mends is a single pulse larger than twice the tolerance: such a cell may step over its
+    target until the passes are used up. Standard practice; this form is ours. Reading is exact and wears
+    nothing.
 
     Args:
         g: conductances before, µS, any shape; a blank array is at ``g_min``.
@@ -234,14 +245,15 @@ def write_verify(
     require(0 <= tolerance < 1, "tolerance", tolerance, "0 ≤ tolerance < 1 (fraction of the range)")
     require(isinstance(passes, int) and passes >= 1, "passes", passes, "a whole number ≥ 1")
     require(target.shape == g.shape, "shape of target", tuple(target.shape), f"{tuple(g.shape)}, that of g")
-    span = g_max - g_min
+    span, near = g_max - g_min, max(tolerance, 0.5 / pulses.levels)
     inside = bool(((target >= g_min - 1e-5 * span) & (target <= g_max + 1e-5 * span)).all())
     require(inside, "target", "conductances out of range", f"[{g_min:g}, {g_max:g}] µS")
     sent = torch.zeros_like(g, dtype=torch.int64)
     writes = sent.clone()
     for _ in range(passes):
         missing = (target - g) / span
-        n = (missing * pulses.levels).round() * (missing.abs() > tolerance)
+        half = (missing.abs() * pulses.levels / 2).round().clamp(min=1)
+        n = missing.sign() * half * (missing.abs() > near)
         if not n.any():
             break
         g = pulses.write(g, n, g_min, g_max, generator, sent)

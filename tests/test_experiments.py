@@ -75,7 +75,7 @@ VALUES = {
         "depression": [0.0, -3.0],
         "cycle_to_cycle": [0.0, 0.01],
         "endurance": [5.0, 30.0, 1e11],
-        "passes": [1, 20],
+        "passes": [1, 50],
         "lr": [0.01, 0.02],
         "epochs": [1, 2],
         "batch": [150, 200],
@@ -315,6 +315,7 @@ def test_no_spread_means_no_difference_between_chips_and_noise_aware_training_is
 
 
 SMALL = {"chips": 3, "epochs": 4}
+PASSES = 8  # that program a linear cell of a hundred levels: log₂ 100 and one
 
 
 def trained(method, **given):
@@ -349,7 +350,7 @@ def test_a_programmed_cell_gets_no_more_pulses_than_levels_and_a_trained_one_get
     found = trained(method)
     in_array = method in where_to_train.IN_ARRAY
     assert (found["most_pulses"] > 100) == in_array
-    assert (found["most_writes"] > 1) == in_array
+    assert (found["most_writes"] > PASSES) == in_array
     assert found["worn"] == 0
 
 
@@ -357,7 +358,7 @@ def test_on_the_chip_every_update_sends_every_cell_at_most_one_pulse():
     short, long = (trained("on-chip", epochs=epochs) for epochs in (2, 4))
     updates = 2 * -(-where_to_train.TRAIN // 32)
     assert 0.5 * updates < long["writes"] - short["writes"] <= updates
-    assert short["most_writes"] <= updates + 1
+    assert short["most_writes"] <= updates + PASSES
 
 
 def test_a_life_that_training_in_the_array_uses_up_is_long_enough_to_be_programmed():

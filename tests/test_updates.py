@@ -317,40 +317,62 @@ def test_a_cell_written_before_training_is_that_much_older() -> None:
     assert p.flatten().tolist() == [51, 54]
 
 
-# one programming pass
+# programming
 
 TARGETS = torch.linspace(G_MIN, G_MAX, 301, dtype=torch.float64)
 BLANK = torch.full_like(TARGETS, G_MIN)
 
 
-def test_a_linear_cell_is_programmed_in_one_write_to_the_nearest_level() -> None:
-    done = write_verify(BLANK, TARGETS, Pulses(levels=64), G_MIN, G_MAX)
-    assert (done.g - TARGETS).abs().max() <= (G_MAX - G_MIN) / 64 / 2 + 1e-9
-    assert torch.equal(done.pulses, ((TARGETS - G_MIN) * 0.64).round().long())
-    assert torch.equal(done.writes, (done.pulses > 0).long())
+@pytest.mark.parametrize("levels", [1, 30, 64, 1000])
+def test_a_linear_cell_takes_a_pass_per_halving_and_ends_at_the_nearest_level(levels: int) -> None:
+    done = write_verify(BLANK, TARGETS, Pulses(levels=levels), G_MIN, G_MAX)
+    steps = (TARGETS - G_MIN) * levels / (G_MAX - G_MIN)
+    assert ((done.g - TARGETS).abs() * levels / (G_MAX - G_MIN)).max() <= 0.5 + 1e-9
+    assert (done.pulses - steps).abs().max() <= 0.5 + 1e-9
+    assert done.writes.max() <= math.ceil(math.log2(levels)) + 1
     assert torch.equal(BLANK, torch.full_like(BLANK, G_MIN))
 
 
-@pytest.mark.parametrize(("up", "down"), [(3.0, -3.0), (2.4, -4.88), (1.75, 1.46), (0.0, 5.0)])
+def test_every_pass_asks_for_half_of_what_is_missing_and_at_least_one_pulse() -> None:
+    blank, target = conductance(1, 1, 1, 1), conductance(41, 1.4, 1.6, 3)
+    sent = [write_verify(blank, target, Pulses(), G_MIN, G_MAX, passes=n).pulses.tolist() for n in (1, 2, 9)]
+    assert sent == [[20, 0, 1, 1], [30, 0, 1, 2], [40, 0, 1, 2]]
+    done = write_verify(blank, target, Pulses(), G_MIN, G_MAX)
+    assert done.writes.tolist() == [6, 0, 1, 2]  # 20 + 10 + 5 + 2 + 2 + 1
+    assert done.g.tolist() == [41, 1, 2, 3]
+
+
 @pytest.mark.parametrize("start", [G_MIN, 70.0, G_MAX])
-def test_repeated_passes_reach_the_target_whatever_the_curves(up: float, down: float, start: float) -> None:
-    cell, before = Pulses(100, up, down), torch.full_like(TARGETS, start)
-    done = write_verify(before, TARGETS, cell, G_MIN, G_MAX, passes=200)
-    error, one = (done.g - TARGETS).abs(), torch.ones_like(TARGETS)
-    assert (error <= 0.5 + 1e-9).double().mean() > 0.98
-    pulses = [(cell.write(TARGETS, n, G_MIN, G_MAX) - TARGETS).abs() for n in (one, -one)]
-    assert (error <= torch.maximum(*pulses).clamp(min=0.5) + 1e-9).all()
+@pytest.mark.parametrize(
+    ("up", "down", "apart"),
+    [(3.0, -3.0, 0.0), (2.4, -4.88, 0.0), (1.75, 1.46, 0.0), (0.0, 5.0, 0.0), (5.0, -5.0, 0.01)],
+)
+def test_a_curved_cell_arrives_but_for_the_few_that_one_pulse_carries_across(
+    up: float, down: float, apart: float, start: float
+) -> None:
+    before = torch.full_like(TARGETS, start)
+    done = write_verify(before, TARGETS, Pulses(100, up, down), G_MIN, G_MAX, tolerance=0.01)
+    error = (done.g - TARGETS).abs()
+    assert (error > 1 + 1e-9).double().mean() <= apart
+    assert error.max() < 2
 
 
-def test_verifying_mends_noise_that_one_write_leaves() -> None:
-    cell = Pulses(cycle_to_cycle=0.01)
-    once, often = (
-        write_verify(BLANK, TARGETS, cell, G_MIN, G_MAX, passes=passes, generator=generator())
-        for passes in (1, 50)
+def test_a_pulse_four_times_too_steep_both_up_and_down_is_too_steep() -> None:
+    steep, low = Pulses(100, 5.0, 5.0), TARGETS < G_MIN + 10
+    done = write_verify(BLANK, TARGETS, steep, G_MIN, G_MAX, tolerance=0.01)
+    assert ((done.g - TARGETS).abs() > 1)[low].double().mean() > 0.5
+
+
+@pytest.mark.parametrize(("up", "down"), [(0.0, 0.0), (2.4, -4.88)])
+def test_verifying_mends_noise(up: float, down: float) -> None:
+    cell = Pulses(100, up, down, cycle_to_cycle=0.035)
+    few, many = (
+        write_verify(BLANK, TARGETS, cell, G_MIN, G_MAX, tolerance=0.01, passes=passes, generator=generator())
+        for passes in (5, 100)
     )
-    assert (once.g - TARGETS).std() > 3
-    assert (often.g - TARGETS).abs().max() <= 0.5 + 1e-9
-    assert (often.pulses >= once.pulses).all()
+    assert ((few.g - TARGETS).abs() > 1).double().mean() > 0.3
+    assert (many.g - TARGETS).abs().max() <= 1 + 1e-9
+    assert (many.pulses >= few.pulses).all()
 
 
 def test_no_more_passes_are_made_than_allowed_and_none_that_no_cell_needs() -> None:
