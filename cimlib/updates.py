@@ -224,9 +224,10 @@ def write_verify(
     With opposite labels :math:`\pm L` the two add up to :math:`s_+ + s_- = \coth(1/2a)/a` everywhere, so
     that either one of them never overshoots or both passes together leave at most
     :math:`(\coth(1/2a)/4a - 1)^2\,m`, less than :math:`m` for L ≤ 6.
-    What no pass mends is a single pulse larger than twice the tolerance: such a cell may step over its
-    target until the passes are used up. Standard practice; this form is ours. Reading is exact and wears
-    nothing.
+    What no pass mends are cells as steep up as down where one pulse is worth four steps or more: equal
+    labels above about 4; there, and where one pulse is larger than twice the tolerance, a cell may step over
+    its target until the passes are used up. Standard practice; this form is ours. Reading is exact and
+    wears nothing.
 
     Args:
         g: conductances before, µS, any shape; a blank array is at ``g_min``.
