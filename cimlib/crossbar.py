@@ -261,8 +261,9 @@ def program(
     Args:
         model: a digital network; it is not changed.
         hardware: the chip design of every layer, or one for each layer by its name. If the circuit has an
-            activation of its own (:class:`~cimlib.circuits.OpAmp`), every ``nn.ReLU`` behind the layer
-            becomes an :class:`AnalogReLU`.
+            activation of its own (:class:`~cimlib.circuits.OpAmp`), every ``nn.ReLU`` directly behind the
+            layer becomes an :class:`AnalogReLU`; one behind anything else (``BatchNorm``, pooling,
+            ``Flatten``) stays digital.
         layers: names of the layers to put on hardware, as in ``model.named_modules()``; default all, or
             those that ``hardware`` names.
         train: ``"weight"``: same ``state_dict`` keys as ``model``; ``"conductance"``: training in

@@ -53,8 +53,9 @@ _PRESETS: dict[str, Callable[[], Hardware]] = {
     "iris-double": lambda: Hardware(Gaussian(0.1), DoubleArray()),
     "iris-single-column": lambda: Hardware(Gaussian(0.1), SingleArray(reference="column")),
     "iris-single-constant": lambda: Hardware(Gaussian(0.1), SingleArray(reference="constant-term")),
-    # gain, output at zero, range, zero state and voltages as quoted by the author's repository; σ(V_os) is
-    # not found, 10 mV is ours, and so are the rails
+    # range, zero state, V_0 and a supply of 1 V as quoted by the author's repository; gain and output at zero
+    # read in a configuration of its code, the span of 0.35 V in another one, none of them known from the
+    # paper; σ(V_os) is not found, 10 mV is ours, and so are the rails
     "jjap2024": lambda: Hardware(
         array=DoubleArray(g_min=10.0, g_max=1000.0, w_max=1.0, zero_state=True),
         circuit=OpAmp(gain=1369.0, at_zero=0.4859, offset=0.01, rails=(0.05, 0.95)),

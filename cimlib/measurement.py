@@ -14,9 +14,13 @@ nothing driven, and with its inputs driven so that a perfect amplifier would giv
 reading, :math:`\rho = n e/d` and :math:`v_0 = V_0`
 
 .. math:: \mathrm{std}(\hat o) = \frac{c\,\varepsilon}{n}\sqrt{(1+\rho)^2 + \rho^2}, \qquad
-    \mathrm{std}(\ln\hat A) = \sqrt2\,\frac{c^2 A}{n}\,\frac{\varepsilon}{d},
+    \mathrm{std}(\ln\hat A) = \sqrt2\,\frac{c^2 A}{n}\,\frac{\varepsilon}{d}.
 
-and :math:`c\,\varepsilon/n` for the offset where the gain is known. The sign of :math:`d` is opposite to
+Where the design fixes the gain, only the reading with nothing driven is used, and the offset is off by
+:math:`c\,\varepsilon/n`. Where it does not, a gain is weighed against the design's spread: the measured
+deviation of ln A from the nominal one is divided by :math:`1+\tau^2`, with :math:`\tau` the second of these
+standard deviations at the nominal gain in units of ``gain_spread``. So the two above hold of the emulator
+for :math:`\tau \ll 1` only; beyond, the gain tends to the nominal one. The sign of :math:`d` is opposite to
 that of :math:`r_0`: then the output moves away from the nearer rail, and for :math:`n|e| \le |d|` the root
 is at most 1. A comparator has no feedback: its threshold is found by a ramp and is off by one error.
 """
@@ -52,7 +56,7 @@ def measured(
     What the design fixes is not measured: offsets if ``offset = 0``, gains if ``gain_spread = 0`` or
     ``gain = inf``. A measured gain is believed within ±4 standard deviations of the design's ln A, and not
     at all where an amplifier with nothing driven is at a rail: there it is the nominal gain, and the offset
-    is the largest that the rail lets through, |e| = c·headroom/n.
+    is the largest that the rail lets through, c·headroom/n in magnitude.
 
     Args:
         model: a network behind :class:`~cimlib.circuits.OpAmp` that holds a chip.

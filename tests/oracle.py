@@ -3,7 +3,8 @@
 `python tests/oracle.py` makes those of the grid anew, in tests/circuits/: inputs rounded so that a
 file holds them exactly, voltages and currents to all digits of a double. Voltages along wires are
 left out; the currents at the ends of the wires depend on all of them. Each structure has a whole network
-trained on Iris for its chip's amplifiers, shown a flower of each class.
+trained on Iris for its chip's amplifiers, shown a flower of each class. Amplifiers that are measured are read
+with nothing driven, and driven.
 """
 
 import json
@@ -59,9 +60,11 @@ IRIS = {  # the array in which each trained network lies
     "constant-term": SingleArray(g_min=10, g_max=1000, w_max=0.5, reference="constant-term"),
 }
 FLOWERS = ("setosa", "versicolor", "virginica")
+MEASURING = {"measuring-undriven": V0, "measuring-driven": 0.52}  # V of the one row
 GRID = [f"currents-{m}x{n}-{row:g}-{column:g}" for m, n, row, column in WIRES]
 GRID += [f"{structure}-{'x'.join(map(str, sizes))}-{effect}" for structure, sizes, effect in AMPLIFIED]
 GRID += [f"iris-{structure}-{flower}" for structure in IRIS for flower in FLOWERS]
+GRID += list(MEASURING)
 
 
 def _cells(rng, m, n):
@@ -110,6 +113,15 @@ def _trained(array):
         )
 
 
+def _measuring():
+    """One neuron whose converters are read at noise gains of 10 and 5, each amplifier with its own offset."""
+    parts = {"bp0": (1369.0, 4e-3), "bn0": (1200.0, 2e-3), "u0": (1500.0, -3e-3), "y0": (1300.0, 6e-3)}
+    amplifiers = {
+        name: Amplifier(gain, offset, OPAMP.at_zero, OPAMP.rails) for name, (gain, offset) in parts.items()
+    }
+    return Layer("pair", np.array([[9e-4]]), np.array([[4e-4]]), amplifiers, g_load=1e-4, relu=[1e-3])
+
+
 def _grid():
     for name, (m, n, r_row, r_col) in zip(GRID, WIRES, strict=False):
         rng = np.random.default_rng(SEED + m * n)
@@ -126,6 +138,8 @@ def _grid():
         for label, flower in enumerate(FLOWERS):
             signal = x[y == label][2].double().numpy()
             yield f"iris-{structure}-{flower}", np.round(V0 + OPAMP.span * signal, 4), network, V0
+    for name, volt in MEASURING.items():
+        yield name, np.array([volt]), [_measuring()], V0
 
 
 def read(name):

@@ -13,7 +13,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from oracle import FLOWERS, FOLDER, GRID, IRIS, OPAMP, V0, read, solve
+from oracle import FLOWERS, FOLDER, GRID, IRIS, MEASURING, OPAMP, V0, read, solve
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,6 +22,7 @@ from cimlib.arrays import Conductances, DoubleArray, SingleArray
 from cimlib.circuits import OpAmp
 from cimlib.crossbar import AnalogReLU, fabricated
 from cimlib.devices import Gaussian
+from cimlib.measurement import _NOISE_GAIN
 from cimlib.models import BiasRow, mlp
 from cimlib.parasitics import crossbar_currents, effective_conductance
 from cimlib.spice import Amplifier, Layer, Netlist, crossbar, layers, netlist, simulate
@@ -271,6 +272,33 @@ def test_relus_of_the_grid_pass_and_block():
         points = [read(name)[1] for name in GRID if part in name]
         passed = [point[f"l0_a{j}"] == point[f"l0_u{j}"] for point in points for j in range(8)]
         assert 2 <= sum(passed) <= len(passed) - 2, part
+
+
+def test_two_readings_of_an_amplifier_by_ngspice_give_its_offset_and_gain(operating_point):
+    """By the formulas of :mod:`cimlib.measurement`. Nothing drives converters and follower in the first
+    reading; the subtractor has its converters' outputs there too, which are known and taken off."""
+    (layer,) = read("measuring-driven")[0]["layers"]
+    positive, negative = (np.ravel(g)[0] / layer.g_load for g in (layer.conductance, layer.reference))
+    noise_gain = {"bp0": 1 + positive, "bn0": 1 + negative}
+    noise_gain |= {"u0": _NOISE_GAIN["subtractor"], "y0": _NOISE_GAIN["follower"]}
+    assert noise_gain["bp0"] == pytest.approx(10.0, rel=1e-12)
+
+    def perfect(name, point):
+        x = MEASURING[name] - V0
+        between = point["l0_bn0"] - point["l0_bp0"]
+        return {"bp0": -positive * x, "bn0": -negative * x, "u0": between, "y0": point["l0_a0"] - V0}
+
+    for solved in (lambda name: read(name)[1], operating_point):
+        points = {name: solved(name) for name in MEASURING}
+        before, after = (perfect(*one) for one in points.items())
+        assert before["bp0"] == before["bn0"] == before["y0"] == 0
+        for node, n in noise_gain.items():
+            r_0, r_1 = (point[f"l0_{node}"] - V0 for point in points.values())
+            c = (after[node] - before[node]) / (r_1 - r_0)
+            e = (c * r_0 - before[node]) / n
+            gain, true = n / (c - 1), layer.amplifiers[node]
+            offset = e - (true.zero - V0) / gain
+            assert (gain, offset) == pytest.approx((true.gain, true.offset), rel=1e-6), node
 
 
 def test_a_constant_row_has_a_source_of_its_own():

@@ -96,13 +96,14 @@ class OpAmp(Circuit):
         g_constant: :math:`g_f = g_c` of the constant term, µS, > 0; ``None`` is :math:`g_L`. A larger one
             keeps the summing amplifier off its rails, and adds :math:`g_c/g_L` to the noise gain.
         leak: slope of the surrogate gradient at the rails, 0 ≤ leak ≤ 1. A clipped output passes no
-            gradient, and a network whose converters all clip never learns; 0 is that exact gradient.
+            gradient, and a network whose converters all clip never learns; 0 is that exact gradient (at the
+            rails: the opened cells of a zero state pass theirs straight through all the same).
         backward: ``"circuit"``: gradients through all of the above (hardware-conscious training);
             ``"ideal"``: outputs of the circuit, gradients of the layer with perfect amplifiers, which is
             what software knows that is given the chip's outputs alone (in-situ training).
 
     Raises ``ValueError`` for values out of range, and :meth:`check` for sliced arrays, digital biases
-    (the bias is a row of the array) and grouped convolutions in single arrays.
+    (the bias is a row of the array) and grouped convolutions in single arrays with rails.
 
     Source: circuit and equations (1)–(5) of JJAP 2024 as quoted by its author's repository; single
     structures, surrogate gradient and the one equation above derived.

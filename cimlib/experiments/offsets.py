@@ -27,7 +27,9 @@ from cimlib.montecarlo import evaluate
 from cimlib.train import Batch, CrossEntropy, OptimizerFactory, fit
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
-# µS, V: JJAP 2024 as quoted by its author's repository; RAILS, of a supply of 1 V, are ours
+# µS, V: the range (and V_0, a supply of 1 V) of JJAP 2024 as quoted by its author's repository; AT_ZERO and
+# the gain of 1369 read in a configuration of its code, SPAN in another one, none of them known from the
+# paper; RAILS are ours
 G_MIN, G_MAX, SPAN, AT_ZERO, RAILS = 10.0, 1000.0, 0.35, 0.4859, (0.05, 0.95)
 STRUCTURES: dict[str, Array] = {
     "double": DoubleArray(G_MIN, G_MAX, zero_state=True),
