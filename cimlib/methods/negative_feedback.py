@@ -1,0 +1,438 @@
+r"""Negative feedback training: outputs that noise spoils more are subtracted from the output.
+
+Qin et al., *Negative Feedback Training* (arXiv 2305.14561; later NeFT, TCAD 2025). A network under
+training gives its output :math:`O_b` and, from the same batch, :math:`N` feedbacks :math:`O_n`:
+
+.. math::
+
+    O_f &= \sum_{n=1}^{N} \gamma_n O_n \qquad \text{(Eq. 1)} \\
+    O_t &= a_b\,O_b - a_f\,\beta\,O_f, \quad a_b = a_f = \tfrac{1}{N+1} \qquad \text{(Eq. 2)} \\
+    \mathcal L &= \mathrm{CE}\big(\mathrm{Softmax}(O_t),\,y\big) \qquad \text{(Eq. 3)}
+
+The whole formula is printed in a figure of the released code; how it falls into three equations is
+inferred from the text. :math:`a_b` and :math:`\gamma_n` are read in the released code, and so are the
+values of :math:`\beta`, :math:`10^{-1} \dots 10^{-4}`, one for each network, data set and method.
+
+Where the feedbacks come from makes two methods: :class:`OVF`, the same network with larger errors, and
+:class:`IRS`, small heads on its inner layers. What they are compared with: :class:`CrossEntropy
+<cimlib.train.CrossEntropy>` on a plain network (without noise) and on a :func:`~cimlib.crossbar.fresh`
+one (noise injection), and :class:`CorrectNet`. These are the paper's. Ours ask what else is in
+the loss: :class:`Temperature` (:math:`\beta = 0`; since :math:`\beta\gamma_n` is small, Eq. 2 is first of
+all a softmax of temperature N + 1), :class:`IRS` with ``sign=+1`` (deep supervision) and
+:class:`NoiseAveraging` (as many forward passes, no feedback).
+
+The output's errors are drawn exactly as in noise injection with the same seed, whatever the feedbacks
+draw, so methods can be compared pairwise from the first batch on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cimlib.crossbar import crossbars, fabricated, fresh, program, seeded
+from cimlib.devices import require
+from cimlib.hardware import Hardware
+from cimlib.train import Batch, CrossEntropy, Objective
+
+Decay = Literal["rising", "falling"]
+Sign = Literal[-1, 1]
+BatchNorms = Literal["every", "first"]
+Change = tuple[nn.Module, str, object]
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
+
+
+def decay_factors(count: int, decay: Decay) -> tuple[float, ...]:
+    r"""The factors :math:`\gamma_1 \dots \gamma_N` of ``count`` feedbacks.
+
+    ``"rising"``: :math:`10^{n-N}`, the last one has 1; ``"falling"``: :math:`10^{1-n}`, the first one has 1.
+    The released code writes :math:`10^{-i}` in the order of its lists; n is inferred from that order.
+    Raises ``ValueError`` for a negative ``count`` or an unknown ``decay``.
+    """
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    require(whole and count >= 0, "count", count, "an integer ≥ 0")
+    require(decay in ("rising", "falling"), "decay", decay, "'rising', 'falling'")
+    falling = [10.0**-i for i in range(count)]
+    return tuple(falling if decay == "falling" else reversed(falling))
+
+
+def _cross_entropy(logits: Tensor, y: Tensor, factor: float) -> Tensor:
+    """Mean cross-entropy of ``factor`` times logits (batch, classes), rounded as `CrossEntropy` does."""
+    return F.cross_entropy(factor * logits, y, reduction="sum") / len(y)
+
+
+def _wide(output: Tensor) -> Tensor:
+    """At least single precision: in bfloat16 a feedback of 10⁻³ would be rounded away."""
+    return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def _branch(generator: torch.Generator, *parts: object) -> torch.Generator:
+    """A generator that follows from the state of ``generator``, which it leaves as it is."""
+    return seeded(*parts, int(torch.randint(2**62, (), generator=generator.clone_state())))
+
+
+@contextmanager
+def _changed(changes: Sequence[Change]) -> Iterator[None]:
+    """Attributes of modules set within the context, and afterwards what they were."""
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    try:
+        for module, name, value in changes:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+class Temperature(Objective):
+    r"""Cross-entropy of :math:`O_b/T`: negative feedback training without its feedback.
+
+    With :math:`T = N + 1` it is Eq. 1–3 at :math:`\beta = 0` (derived), on a fresh network. A control of
+    ours. At ``temperature`` 1 it is noise injection.
+
+    Args:
+        temperature: T > 0.
+
+    Raises ``ValueError`` for a ``temperature`` out of range.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        require(0 < temperature < float("inf"), "temperature", temperature, "0 < temperature < ∞")
+        self.temperature = temperature
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        return _cross_entropy(_wide(model(x)), y, 1 / self.temperature)
+
+
+class NegativeFeedback(Objective):
+    """Eq. 1–3 for any feedbacks; a method says where they come from, in :meth:`outputs`.
+
+    Args:
+        count: number N of feedbacks, ≥ 0; without any it is noise injection.
+        beta: strength β of the feedback, ≥ 0.
+        decay: of the factors γ, see :func:`decay_factors`.
+        sign: −1 subtracts the feedback (Eq. 2), +1 adds it.
+
+    Raises ``ValueError`` for arguments out of range.
+    """
+
+    def __init__(self, count: int, beta: float, decay: Decay, sign: Sign) -> None:
+        self.factors = decay_factors(count, decay)
+        require(0 <= beta < float("inf"), "beta", beta, "0 ≤ beta < ∞")
+        require(sign in (-1, 1), "sign", sign, "-1, 1")
+        self.beta = beta
+        self.sign = sign
+
+    def outputs(self, model: nn.Module, x: Tensor) -> list[Tensor]:
+        """O_b, O_1 … O_N, each (batch, classes)."""
+        raise NotImplementedError
+
+    def total(self, outputs: Sequence[Tensor]) -> Tensor:
+        """(N + 1) O_t, (batch, classes), from O_b, O_1 … O_N."""
+        base, *feedbacks = map(_wide, outputs)
+        feedback = torch.zeros_like(base)
+        for factor, output in zip(self.factors, feedbacks, strict=True):
+            feedback = feedback + factor * output
+        return base + self.sign * self.beta * feedback
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        return _cross_entropy(self.total(self.outputs(model, x)), y, 1 / (len(self.factors) + 1))
+
+
+class OVF(NegativeFeedback):
+    r"""Oriented variational forward: feedback from the same weights with larger errors.
+
+    :math:`O_n` is the output at the spread :math:`\sigma_n = \sigma + n\,\Delta\sigma`, where σ is each
+    layer's own. The largest spread counts most, :math:`\gamma_n = 10^{n-N}` (released code, n inferred).
+    After: the OVF columns of the paper's accuracy figure, Table 1 (number of feedbacks), and its ablations
+    with reversed factors (``decay="falling"``) and reversed orientation (``step=-0.05``).
+
+    The network must be on hardware with one spread. If it is fresh, every feedback draws errors of its
+    own, from generators that follow from the network's; on a held chip all passes see that chip.
+
+    Args:
+        beta: β ≥ 0. At 0 the feedback passes are made all the same: they still count in BatchNorm.
+        feedbacks: N ≥ 0; 3 in the paper and in the released code.
+        step: Δσ in the unit of σ, 0.05 in the paper and in the released code; σ + N Δσ ≥ 0.
+        decay, sign: see :class:`NegativeFeedback`.
+        layers: names of the layers whose spread is raised; by default all. The released code raises it in
+            every layer of VGG-8, but in a ResNet-18 only in the first convolution and in the classifier:
+            its blocks keep a spread of their own. All layers draw anew for every feedback in any case.
+        bn: ``"every"``: each pass updates the running statistics of BatchNorm, output first (released
+            code, but for the order, which is ours); ``"first"``: the output's pass alone. Passes are
+            normalised by their own batch either way.
+
+    Raises ``ValueError`` for arguments out of range and, before training, for a network that is not on
+    hardware, unknown layers, a device without one spread, or a spread that would become negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: float,
+        feedbacks: int = 3,
+        step: float = 0.05,
+        decay: Decay = "rising",
+        sign: Sign = -1,
+        layers: Collection[str] | None = None,
+        bn: BatchNorms = "every",
+    ) -> None:
+        whole = isinstance(feedbacks, int) and not isinstance(feedbacks, bool)
+        require(whole and feedbacks >= 0, "feedbacks", feedbacks, "an integer ≥ 0")
+        super().__init__(feedbacks, beta, decay, sign)
+        require(abs(step) < float("inf"), "step", step, "-∞ < step < ∞ (in the unit of sigma)")
+        require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
+        require(bn in ("every", "first"), "bn", bn, "'every', 'first'")
+        self.step = step
+        self.layers = None if layers is None else frozenset(layers)
+        self.bn = bn
+        self._passes: list[list[Change]] | None = None
+
+    def setup(self, model: nn.Module) -> None:
+        self._passes = [self._changes(model, n + 1) for n in range(len(self.factors))]
+
+    def _changes(self, model: nn.Module, n: int) -> list[Change]:
+        """What is different in the pass of feedback n."""
+        layers = {layer.name: layer for layer in crossbars(model)}
+        raised = set(layers) if self.layers is None else self.layers
+        require(raised <= set(layers), "layers", sorted(raised), f"some of {sorted(layers)}")
+        changes: list[Change] = []
+        for name in sorted(raised) if self.step else ():
+            layer, sigma = layers[name], _sigma(layers[name].hardware)
+            spread = round(sigma + n * self.step, 12)
+            least = f"sigma + {n} step ≥ 0 (sigma = {sigma:g} in layer {name!r})"
+            require(spread >= 0, "step", self.step, least)
+            changes.append((layer, "hardware", layer.hardware.with_sigma(spread)))
+        for module in fabricated(model):
+            if module.generator is not None:
+                changes.append((module, "generator", _branch(module.generator, "feedback", n, module.name)))
+        if self.bn == "first":
+            norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+            changes += [(m, "track_running_stats", False) for m in model.modules() if isinstance(m, norms)]
+        return changes
+
+    def outputs(self, model: nn.Module, x: Tensor) -> list[Tensor]:
+        if self._passes is None:
+            raise RuntimeError(f"{type(self).__name__} is not set up for a network: call setup(model)")
+        outputs = [model(x)]
+        for changes in self._passes:
+            with _changed(changes):
+                outputs.append(model(x))
+        return outputs
+
+    def teardown(self, model: nn.Module) -> None:
+        self._passes = None
+
+
+def _sigma(hardware: Hardware) -> float:
+    """The spread of ``hardware``; raises ``ValueError`` unless it has one."""
+    found: list[float] = [effect.sigma for effect in hardware.cell.effects if hasattr(effect, "sigma")]
+    require(len(found) == 1, "hardware.device", hardware.device, "a device with one spread sigma")
+    return found[0]
+
+
+class NoiseAveraging(OVF):
+    r"""Noise injection with the mean loss of several draws: what more forward passes alone bring.
+
+    .. math:: \mathcal L = \frac{1}{P}\sum_{p=1}^{P} \mathrm{CE}\big(\mathrm{Softmax}(O_p/T),\,y\big)
+
+    All passes are at the network's own σ, the first with the draws of noise injection. A control of ours:
+    with ``passes`` = N + 1 it costs what :class:`OVF` costs, and its gradient is that of noise injection
+    (at temperature T) with less noise. The mean of the *outputs* is another thing: it is Eq. 2 with the
+    feedback added, β = 1 and all γ = 1.
+
+    Args:
+        passes: P ≥ 1.
+        temperature: T > 0.
+        bn: see :class:`OVF`.
+
+    Raises ``ValueError`` for arguments out of range, and as :class:`OVF` does.
+    """
+
+    def __init__(self, passes: int = 4, temperature: float = 1.0, bn: BatchNorms = "every") -> None:
+        whole = isinstance(passes, int) and not isinstance(passes, bool)
+        require(whole and passes >= 1, "passes", passes, "an integer ≥ 1")
+        require(0 < temperature < float("inf"), "temperature", temperature, "0 < temperature < ∞")
+        super().__init__(beta=0.0, feedbacks=passes - 1, step=0.0, bn=bn)
+        self.temperature = temperature
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        x, y = batch
+        outputs = self.outputs(model, x)
+        losses = [_cross_entropy(_wide(output), y, 1 / self.temperature) for output in outputs]
+        return torch.stack(losses).mean()
+
+
+class IRS(NegativeFeedback):
+    r"""Intermediate representation snapshot: feedback from small heads on inner layers.
+
+    :math:`O_n` is the output of a head that sees what the n-th of the named modules gives, counted from
+    the input. The shallowest counts most, :math:`\gamma_n = 10^{1-n}` (released code, n inferred). Heads are
+    trained with the network, each from its own copy, and dropped when training ends; the network itself
+    is never changed. After: the IRS columns of the paper's accuracy figure, Table 1 (number of feedbacks),
+    and its ablations with reversed factors (``decay="rising"``) and clean heads (``hardware=None``).
+
+    The minus sign is vacuous (derived): a head ends in a linear layer with symmetric initial weights and no
+    initial bias, which trains to the mirrored head, with the same network, if the sign is turned. So
+    ``sign=+1``, deep supervision through one softmax, must give the same accuracies but for chance.
+
+    Args:
+        heads: for each module, by its name in the network and in the order in which they run, the head
+            that turns its output into logits (batch, classes): see :func:`snapshot_heads`.
+        beta: β ≥ 0.
+        hardware: of the heads, fresh at every pass; ``None`` leaves them digital, without errors. The
+            released code gives them the network's own spread.
+        seed: of the heads' errors.
+        decay, sign: see :class:`NegativeFeedback`.
+
+    Raises ``ValueError`` for arguments out of range, before training for names that the network does not
+    have, and at the first batch for modules that do not run once each in the order given.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, nn.Module],
+        *,
+        beta: float,
+        hardware: Hardware | None,
+        seed: int = 0,
+        decay: Decay = "falling",
+        sign: Sign = -1,
+    ) -> None:
+        super().__init__(len(heads), beta, decay, sign)
+        self.heads = dict(heads)
+        self.hardware = hardware
+        self.seed = seed
+        self._heads: nn.ModuleList | None = None
+
+    def setup(self, model: nn.Module) -> None:
+        named = [name for name, _ in model.named_modules() if name]
+        require(set(self.heads) <= set(named), "heads", list(self.heads), f"modules among {named}")
+        like = next(model.parameters())
+        copies = [self._head(n, head) for n, head in enumerate(self.heads.values(), 1)]
+        self._heads = nn.ModuleList(copies).to(like.device, like.dtype).train()
+
+    def _head(self, n: int, head: nn.Module) -> nn.Module:
+        """A copy of head n, on hardware unless it is clean."""
+        if self.hardware is None:
+            return copy.deepcopy(head)
+        # a layer's errors are seeded by its name: the heads' are to be no other layer's
+        named = nn.Sequential(OrderedDict({f"snapshot{n}": head}))
+        return fresh(program(named, self.hardware), self.seed)
+
+    @property
+    def trained(self) -> nn.ModuleList:
+        """The heads in training, in order. Raises ``RuntimeError`` if there is no training."""
+        if self._heads is None:
+            raise RuntimeError("IRS is not set up for a network: call setup(model)")
+        return self._heads
+
+    def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
+        return chain(model.parameters(), self.trained.parameters())
+
+    def outputs(self, model: nn.Module, x: Tensor) -> list[Tensor]:
+        seen: list[tuple[str, Tensor]] = []
+        with ExitStack() as hooks:
+            for name in self.heads:
+                hook = self._recorder(name, seen)
+                hooks.enter_context(model.get_submodule(name).register_forward_hook(hook))
+            base = model(x)
+        ran = [name for name, _ in seen]
+        require(ran == list(self.heads), "heads", list(self.heads), f"modules that run once each; ran: {ran}")
+        return [base, *(head(features) for head, (_, features) in zip(self.trained, seen, strict=True))]
+
+    @staticmethod
+    def _recorder(name: str, seen: list[tuple[str, Tensor]]) -> Hook:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.append((name, output))
+
+        return hook
+
+    def teardown(self, model: nn.Module) -> None:
+        self._heads = None
+
+
+def snapshot_heads(
+    places: Mapping[str, tuple[int, int]], classes: int, hidden: int = 512, seed: int = 0
+) -> dict[str, nn.Module]:
+    """The heads of the released code for :class:`IRS`: average pooling, Linear, ReLU, Linear.
+
+    Args:
+        places: name of the module → (channels of its output, side of the square it is pooled to). The
+            paper's, at full width: for VGG-8, (64, 6) after the first convolution, (128, 4) after the
+            second and its pooling, (256, 3) after the fourth and its pooling; for ResNet-18, (64, 6)
+            after the stem, then (64, 6), (128, 4), (256, 3) after the first three stages.
+        classes: outputs.
+        hidden: width of the hidden layer, 512 in the released code.
+        seed: of the initial weights, Kaiming normal by fan-out with no bias, as the released networks
+            (that the heads are initialised alike is inferred).
+
+    Raises ``ValueError`` for sizes that are not integers ≥ 1.
+    """
+    sizes = {"classes": classes, "hidden": hidden}
+    sizes |= {f"places[{name!r}]": min(place) for name, place in places.items()}
+    for name, size in sizes.items():
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        require(whole and size >= 1, name, size, "integers ≥ 1")
+    heads: dict[str, nn.Module] = {}
+    for name, (channels, side) in places.items():
+        generator = seeded("snapshot head", seed, name)
+        first = _linear(channels * side**2, hidden, generator)
+        last = _linear(hidden, classes, generator)
+        heads[name] = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten(), first, nn.ReLU(), last)
+    return heads
+
+
+def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")  # draws nothing
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class CorrectNet(CrossEntropy):
+    r"""The regulariser that the released code of NFT calls CorrectNet, its third baseline.
+
+    .. math:: \mathcal L = \mathrm{CE}(\mathrm{Softmax}(O_b),\,y) + \lambda \sum_l \|W_l^\top W_l - I\|_F^2
+
+    over all weights without errors, with :math:`W_l` the last two dimensions: a linear layer's whole
+    matrix, but of a convolution each k × k kernel by itself. Read in that code (since removed from it);
+    not checked against CorrectNet's own paper. After: the CorrectNet columns of the accuracy figure.
+
+    Args:
+        strength: λ ≥ 0, 5·10⁻⁴ in that code.
+
+    Raises ``ValueError`` for a ``strength`` out of range and for a network trained in its arrays.
+    """
+
+    def __init__(self, strength: float = 5e-4) -> None:
+        super().__init__()
+        require(0 <= strength < float("inf"), "strength", strength, "0 ≤ strength < ∞")
+        self.strength = strength
+
+    def setup(self, model: nn.Module) -> None:
+        in_array = [name for name, _ in model.named_parameters() if name.endswith("conductance")]
+        require(not in_array, "model", in_array, "a network whose weights are its parameters")
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        weights = (p for name, p in model.named_parameters() if name.endswith("weight") and p.dim() > 1)
+        return super().__call__(model, batch) + self.strength * sum(map(_skewness, weights))
+
+
+def _skewness(weight: Tensor) -> Tensor:
+    """Sum over the leading dimensions of ‖WᵀW − I‖²."""
+    rows, columns = weight.shape[-2:]
+    if rows < columns:  # ‖WᵀW − Iₙ‖² = ‖WWᵀ − Iₘ‖² + n − m, of the smaller matrix (derived)
+        return _skewness(weight.mT) + (columns - rows) * weight[..., 0, 0].numel()
+    gram = weight.mT @ weight
+    return (gram - torch.eye(columns, dtype=weight.dtype, device=weight.device)).square().sum()
