@@ -2,7 +2,8 @@
 
 from cimlib.crossbar import fabricate, fresh, program, using
 from cimlib.data import load
-from cimlib.hardware import Hardware, presets
+from cimlib.designs import presets
+from cimlib.hardware import Hardware
 from cimlib.montecarlo import evaluate
 from cimlib.train import fit
 

@@ -28,24 +28,35 @@ class Reading:
 
     Args:
         experiment: whose records are read.
-        given: parameters that select one record, or several that differ only in ``tuned``.
+        given: parameters that select one record, or several that differ only in ``tuned`` or ``over``.
         value: the name of the result.
         tuned: a parameter chosen by the least mean ``validation_error`` of the records selected.
+        over: a parameter, the seed of a training say, of which each record has another value: a
+            record then gives one value, its mean.
     """
 
     experiment: str
     given: dict[str, Any]
     value: str
     tuned: str | None = None
+    over: str | None = None
 
-    def values(self) -> tuple[Values, bool]:
-        """The values (n,), and whether older code made them. ``ValueError`` unless one record fits."""
+    def values(self) -> tuple[pd.Series[float], bool]:
+        """The values (n,), indexed by ``over`` if there is one, and whether older code made any of them.
+        ``ValueError`` unless one record fits, or one for each value of ``over``."""
         found = records.select(records.read(self.experiment), **self.given)
         if self.tuned is not None:
             found = records.tuned(found, self.tuned)
+        if self.over is not None:
+            values = found.set_index(self.over)[self.value].map(np.mean).astype(float).sort_index()
+            if not values.index.is_unique:
+                raise ValueError(
+                    f"records of {self.experiment} with {self.given} differ not only in {self.over}"
+                )
+            return values, bool(found["stale"].any())
         if len(found) != 1:
             raise ValueError(f"{len(found)} records of {self.experiment} have {self.given}; one is needed")
-        return np.asarray(found.iloc[0][self.value], dtype=float), bool(found.iloc[0]["stale"])
+        return pd.Series(found.iloc[0][self.value], dtype=float), bool(found.iloc[0]["stale"])
 
 
 @dataclass(frozen=True)
@@ -138,14 +149,21 @@ def _bootstrap(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, flo
 
 
 def measure(evidence: Evidence) -> Measured:
-    """Read the records and compare. ``ValueError`` if the values cannot be paired."""
-    a, stale = evidence.of.values()
-    data: tuple[Values, ...] = (a,)
+    """Read the records and compare; of trainings, those whose ``over`` both readings have.
+
+    ``ValueError`` if the values cannot be paired.
+    """
+    read, stale = evidence.of.values()
+    data: tuple[Values, ...] = (np.asarray(read, dtype=np.float64),)
     if evidence.against is not None:
-        b, other_stale = evidence.against.values()
-        data, stale = (a, b), stale or other_stale
-        if len(a) != len(b):
-            raise ValueError(f"{evidence.label}: {len(a)} and {len(b)} values cannot be paired")
+        other, other_stale = evidence.against.values()
+        stale = stale or other_stale
+        if evidence.of.over is not None and evidence.of.over == evidence.against.over:
+            read, other = read.align(other, join="inner")
+        if len(read) != len(other) or len(read) == 0:
+            raise ValueError(f"{evidence.label}: {len(read)} and {len(other)} values cannot be paired")
+        data = (np.asarray(read, dtype=np.float64), np.asarray(other, dtype=np.float64))
+    a = data[0]
     single = len(data) == 1 or evidence.compare == "difference"
     values = a if len(data) == 1 else a - data[1] if single else a / data[1]
     if evidence.statistic in ("max", "min"):

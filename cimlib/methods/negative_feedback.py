@@ -374,8 +374,7 @@ def snapshot_heads(
             after the stem, then (64, 6), (128, 4), (256, 3) after the first three stages.
         classes: outputs.
         hidden: width of the hidden layer, 512 in the released code.
-        seed: of the initial weights, Kaiming normal by fan-out with no bias, as the released networks
-            (that the heads are initialised alike is inferred).
+        seed: of the initial weights, Kaiming normal by fan-out with no bias (released code).
 
     Raises ``ValueError`` for sizes that are not integers ≥ 1.
     """
@@ -434,5 +433,6 @@ def _skewness(weight: Tensor) -> Tensor:
     rows, columns = weight.shape[-2:]
     if rows < columns:  # ‖WᵀW − Iₙ‖² = ‖WWᵀ − Iₘ‖² + n − m, of the smaller matrix (derived)
         return _skewness(weight.mT) + (columns - rows) * weight[..., 0, 0].numel()
-    gram = weight.mT @ weight
+    with torch.autocast(weight.device.type, enabled=False):
+        gram = weight.mT @ weight
     return (gram - torch.eye(columns, dtype=weight.dtype, device=weight.device)).square().sum()
