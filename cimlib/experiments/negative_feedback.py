@@ -60,9 +60,10 @@ class Params:
     ``feedbacks`` 0, ``temperature`` 0 and ``lr`` 0 take the paper's: :data:`BETA` (digits: MNIST's), N = 3
     (IRS on ResNet-18: 4), T = N + 1, and :data:`LEARNING_RATE`; ``n_train`` 0 takes all images.
     ``temperature`` is that of ``"temperature"`` and ``"averaging"``, whose forward passes are N + 1.
-    ``raised``: layers in which OVF raises σ, ``"all"`` or the first and the last (``"ends"``). ``start``:
-    ``"scratch"``, or ``"pretrained"`` for as many epochs without errors. The test images are read on chips
-    0 … ``chips - 1``."""
+    ``raised``: layers in which OVF raises σ, ``"all"`` or the first and the last (``"ends"``).
+    ``last_init`` and ``last_lr`` are factors of the last layer's initial weights and learning rate.
+    ``start``: ``"scratch"``, or ``"pretrained"`` for as many epochs without errors. The test images are read
+    on chips 0 … ``chips - 1``."""
 
     scale: str = "quick"
     network: str = "vgg8"
@@ -81,6 +82,8 @@ class Params:
     bn: Literal["every", "first"] = "every"
     raised: str = "all"
     temperature: float = 0.0
+    last_init: float = 1.0
+    last_lr: float = 1.0
     start: str = "scratch"
     epochs: int = 20
     n_train: int = 1000
@@ -108,6 +111,8 @@ class Params:
             ("device", ("cpu", "cuda")),
         ):
             require(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(map(repr, allowed)))
+        for name in ("last_init", "last_lr"):
+            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
         require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
         for name in ("epochs", "batch", "images", "chips"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
@@ -176,9 +181,13 @@ class Params:
         """The network before training."""
         channels = 3 if self.dataset in COLOUR else 1
         if self.network == "resnet18":
-            return resnet18(self.classes, channels=channels, width=self.width, seed=self.seed)
-        side = {"digits": 8, "tiny-imagenet": 64}.get(self.dataset, 32)
-        return vgg8(self.classes, channels=channels, side=side, width=self.width, seed=self.seed)
+            model = resnet18(self.classes, channels=channels, width=self.width, seed=self.seed)
+        else:
+            side = {"digits": 8, "tiny-imagenet": 64}.get(self.dataset, 32)
+            model = vgg8(self.classes, channels=channels, side=side, width=self.width, seed=self.seed)
+        with torch.no_grad():
+            model[-1].weight.mul_(self.last_init)  # type: ignore[operator]
+        return model
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -269,15 +278,24 @@ def _fit(model: nn.Module, objective: Objective, params: Params) -> History:
     if params.dataset in COLOUR:
         mean, std = normalisation(params)
         objective = Augmented(objective, -mean / std, params.seed)
+    lr = params.lr or LEARNING_RATE[params.network]
+    last = list(model.get_submodule(ENDS[params.network][1]).parameters())
+
+    def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        others = [p for p in parameters if all(p is not own for own in last)]
+        groups: list[dict[str, object]] = [{"params": others}, {"params": last, "lr": params.last_lr * lr}]
+        return torch.optim.Adam(groups, lr)
+
     with precision(params):
         return fit(
             model,
             objective,
             images(params, "train", params.n_train or None),
             epochs=params.epochs,
-            lr=params.lr or LEARNING_RATE[params.network],
+            lr=lr,
             seed=params.seed,
             batch_size=params.batch,
+            optimizer=adam,
             cosine=True,
         )
 
