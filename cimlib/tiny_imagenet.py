@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.functional import pil_to_tensor
 
 from cimlib.data import CACHE, DataError
 
@@ -36,7 +36,7 @@ def load_tiny_imagenet(split: str = "train", n: int | None = None) -> tuple[Tens
     if n is not None and not (isinstance(n, int) and 1 <= n <= len(samples)):
         raise ValueError(f"n = {n!r} is not allowed; allowed: 1 ≤ n ≤ {len(samples)} (tiny-imagenet {split})")
     chosen = samples[:n]
-    x = torch.stack([decode_image(path, ImageReadMode.RGB) for path, _ in chosen])
+    x = torch.stack([pil_to_tensor(found.loader(path)) for path, _ in chosen])
     return x.float().div_(255), torch.tensor([label for _, label in chosen])
 
 

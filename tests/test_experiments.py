@@ -12,7 +12,20 @@ import pytest
 import torch
 
 from cimlib import experiments, records, spice
-from cimlib.experiments import agreement, chip_spread, deployed, in_array, offsets, where_to_train
+from cimlib.convnets import SNAPSHOTS, vgg8
+from cimlib.crossbar import crossbars
+from cimlib.experiments import (
+    agreement,
+    chip_spread,
+    deployed,
+    in_array,
+    negative_feedback,
+    offsets,
+    where_to_train,
+)
+from cimlib.methods.negative_feedback import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
+from cimlib.multilevel import RATIOS, LevelSpread, SignedArray
+from cimlib.train import CrossEntropy, accuracy
 from cimlib.updates import Pair, Rounding, Rule
 
 TINY = {
@@ -20,6 +33,7 @@ TINY = {
     "chip_spread": {"epochs": 1, "n_train": 100, "images": 50, "chips": 2},
     "deployed": {"epochs": 2, "seeds": 3, "chips": 2},
     "in_array": {"epochs": 2, "seeds": 3},
+    "negative_feedback": {"width": 1 / 16, "epochs": 1, "n_train": 100, "images": 30, "chips": 2},
     "offsets": {"epochs": 1, "update_epochs": 1, "n_train": 200, "n_update": 200, "chips": 2},
     "offsets_iris": {"epochs": 20, "update_epochs": 5, "seeds": 8},
     "where_to_train": {"epochs": 1, "chips": 2, "batch": 200},
@@ -29,6 +43,7 @@ OUTCOME = {
     "chip_spread": ["ekl"],
     "deployed": ["chip_error"],
     "in_array": ["pulses"],
+    "negative_feedback": ["ekl", "loss"],
     "offsets": ["deployed", "updated", "curve"],
     "offsets_iris": ["deployed", "updated"],
     "where_to_train": ["pulses"],
@@ -90,6 +105,35 @@ VALUES = {
         "hidden": [8, 9],
         "seeds": [2, 3],
     },
+    "negative_feedback": {
+        "network": list(SNAPSHOTS),
+        "dataset": ["digits", "mnist"],
+        "width": [1 / 16, 1 / 8],
+        "method": list(negative_feedback.METHODS),
+        "sigma": [0.0, 0.1, 0.2],
+        "cell": list(RATIOS),
+        "bits": [0, 4, 8],
+        "beta": [-1.0, 0.0, 0.1],
+        "feedbacks": [0, 1, 2],
+        "step": [-0.05, 0.0, 0.05],
+        "decay": ["paper", "reversed"],
+        "sign": [-1, 1],
+        "heads": ["noisy", "clean"],
+        "bn": ["every", "first"],
+        "raised": ["all", "ends"],
+        "temperature": [0.0, 1.0, 2.0],
+        "last_init": [0.25, 1.0],
+        "last_lr": [0.25, 1.0],
+        "start": ["scratch", "pretrained"],
+        "epochs": [1, 2],
+        "n_train": [0, 100, 110],
+        "batch": [32, 50],
+        "lr": [0.0, 0.01],
+        "images": [20, 30],
+        "chips": [2, 3],
+        "seed": [0, 1],
+        "precision": ["float32", "bfloat16"],
+    },
     "offsets": {
         "dataset": ["digits", "mnist"],
         "structure": list(offsets.STRUCTURES),
@@ -148,7 +192,8 @@ VALUES = {
     },
 }
 # Structures differ by what their errors do to them, depression and passes by what there is to mend, rails
-# and what leaks there by outputs that reach them; a constant term is there in one structure only.
+# and what leaks there by outputs that reach them; a constant term is there in one structure only. What a
+# feedback is made of shows if it counts; heads belong to one method and the temperature to another.
 CONSTANT = {"structure": "single, constant term"}
 WITH = {
     ("agreement", "g_constant"): CONSTANT,
@@ -158,6 +203,10 @@ WITH = {
     ("offsets_iris", "rails"): {"g_load": 300.0},
     ("deployed", "structure"): {"gaussian": 0.1},
     ("in_array", "structure"): {"stuck_on": 0.1},
+    ("negative_feedback", "network"): {"dataset": "mnist"},
+    **{("negative_feedback", name): {"beta": 0.5} for name in ("step", "decay", "sign", "raised")},
+    ("negative_feedback", "heads"): {"method": "irs", "beta": 0.5},
+    ("negative_feedback", "temperature"): {"method": "temperature"},
     ("where_to_train", "depression"): {"potentiation": 3.0},
     ("where_to_train", "passes"): {"potentiation": 3.0},
 }
@@ -219,10 +268,15 @@ def test_the_same_parameters_give_the_same_result_whatever_the_global_generator(
     torch.manual_seed(1)
     first = experiments.run(name, TINY[name])
     torch.manual_seed(2)
-    for kept in (offsets._offline, where_to_train.software):
+    for kept in (negative_feedback.trained, offsets._offline, where_to_train.software):
         kept.cache_clear()
-    assert experiments.run(name, TINY[name]) == first
+    assert untimed(experiments.run(name, TINY[name])) == untimed(first)
     assert json.loads(json.dumps(first)) == first
+
+
+def untimed(result):
+    """All results but how long it took."""
+    return {part: values for part, values in result.items() if not part.endswith("_seconds")}
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -283,6 +337,33 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
         ("chip_spread", {"images": 5}, "images"),
         ("chip_spread", {"seed": -1}, "seed"),
         ("chip_spread", {"sigma": -0.1}, "sigma"),
+        ("negative_feedback", {"network": "vgg16"}, "network = 'vgg16'.*'resnet18'"),
+        ("negative_feedback", {"network": "resnet18"}, "network = 'resnet18'.*'digits'"),
+        ("negative_feedback", {"dataset": "iris"}, "dataset = 'iris'.*'tiny-imagenet'"),
+        ("negative_feedback", {"method": "nft"}, "method = 'nft'.*'averaging'"),
+        ("negative_feedback", {"cell": "rram2"}, "cell = 'rram2'.*'fefet6'"),
+        ("negative_feedback", {"decay": "rising"}, "decay = 'rising'.*'reversed'"),
+        ("negative_feedback", {"heads": "none"}, "heads = 'none'.*'clean'"),
+        ("negative_feedback", {"raised": "first"}, "raised = 'first'.*'ends'"),
+        ("negative_feedback", {"start": "software"}, "start = 'software'.*'pretrained'"),
+        ("negative_feedback", {"precision": "float16"}, "precision = 'float16'.*'bfloat16'"),
+        ("negative_feedback", {"bn": "last"}, "bn = 'last'.*'first'"),
+        ("negative_feedback", {"device": "tpu"}, "device = 'tpu'.*'cuda'"),
+        ("negative_feedback", {"sign": 0}, "sign = 0.*-1, 1"),
+        ("negative_feedback", {"seed": -1}, "seed = -1"),
+        ("negative_feedback", {"images": 0}, "images = 0"),
+        ("negative_feedback", {"n_train": -1}, "n_train = -1"),
+        ("negative_feedback", {"width": 0.0}, "width = 0.0"),
+        ("negative_feedback", {"sigma": -0.1}, "sigma = -0.1"),
+        ("negative_feedback", {"bits": 17}, "bits = 17"),
+        ("negative_feedback", {"beta": -0.5}, "beta = -0.5.*paper's"),
+        ("negative_feedback", {"method": "irs", "feedbacks": 4}, "feedbacks = 4.*vgg8 ≤ 3"),
+        ("negative_feedback", {"step": -0.1}, "step = -0.1.*sigma = 0.2"),
+        ("negative_feedback", {"step": float("inf")}, "step = inf"),
+        ("negative_feedback", {"temperature": -1.0}, "temperature = -1.0"),
+        ("negative_feedback", {"lr": -1.0}, "lr = -1.0"),
+        ("negative_feedback", {"last_init": 0.0}, "last_init = 0.0"),
+        ("negative_feedback", {"last_lr": float("inf")}, "last_lr = inf"),
     ],
 )
 def test_values_out_of_range_are_refused_with_the_allowed_ones(name, given, word):
@@ -525,3 +606,321 @@ def test_every_network_agrees_with_ngspice_within_a_part_per_million(monkeypatch
     else:
         found = records.read("agreement")["ppm"]
     assert max(map(max, found)) < 1
+
+
+# --- negative feedback training -------------------------------------------------------------------------
+
+NARROW = TINY["negative_feedback"]
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """The arguments of every training: (objective, options); each network is trained anew."""
+    made = []
+
+    def recording(model, objective, data, fit=negative_feedback.fit, **options):
+        made.append((objective, options))
+        return fit(model, objective, data, **options)
+
+    negative_feedback.trained.cache_clear()
+    monkeypatch.setattr(negative_feedback, "fit", recording)
+    yield made
+    negative_feedback.trained.cache_clear()
+
+
+def feedback(**given):
+    return negative_feedback.Params(**given)
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "ovf", "irs"),
+    [
+        ("vgg8", "digits", 1e-3, 1e-2),
+        ("vgg8", "mnist", 1e-3, 1e-2),
+        ("vgg8", "cifar10", 1e-3, 1e-1),
+        ("resnet18", "mnist", 1e-4, 1e-1),
+        ("resnet18", "cifar10", 1e-1, 1e-3),
+        ("resnet18", "cifar100", 1e-1, 1e-3),
+        ("resnet18", "tiny-imagenet", 1e-2, 1e-2),
+    ],
+)
+def test_the_strength_of_the_feedback_is_the_papers_unless_another_is_given(network, dataset, ovf, irs):
+    for method, beta in (("ovf", ovf), ("irs", irs)):
+        where = {"network": network, "dataset": dataset, "method": method}
+        assert feedback(**where).objective().beta == beta
+        assert feedback(**where, beta=0.0).objective().beta == 0
+        assert feedback(**where, beta=0.3).objective().beta == 0.3
+
+
+def test_each_method_is_the_objective_of_that_name_with_the_papers_numbers():
+    ovf = feedback(method="ovf").objective()
+    assert type(ovf) is OVF and ovf.factors == (0.01, 0.1, 1.0) and ovf.sign == -1
+    assert (ovf.step, ovf.layers, ovf.bn) == (0.05, None, "every")
+    assert feedback(method="ovf", decay="reversed", feedbacks=2).objective().factors == (1.0, 0.1)
+    for network, count in (("vgg8", 3), ("resnet18", 4)):
+        irs = feedback(method="irs", network=network, dataset="mnist").objective()
+        assert type(irs) is IRS and irs.sign == -1
+        assert irs.factors == (1.0, 0.1, 0.01, 0.001)[:count]
+        assert list(irs.heads) == list(SNAPSHOTS[network])
+    assert type(feedback(method="correctnet").objective()) is CorrectNet
+    assert {type(feedback(method=name).objective()) for name in ("plain", "noise")} == {CrossEntropy}
+
+
+def test_fewer_snapshots_are_the_shallower_ones():
+    irs = feedback(method="irs", feedbacks=2).objective()
+    assert list(irs.heads) == ["relu1", "pool2"] and irs.factors == (1.0, 0.1)
+
+
+def test_heads_are_on_even_cells_of_the_networks_spread_unless_they_are_clean():
+    """The released code gives them the first of its cells whatever those of the network."""
+    irs = feedback(method="irs", cell="fefet6", sigma=0.3).objective()
+    assert irs.hardware == feedback(cell="rram1", sigma=0.3).hardware()
+    assert feedback(method="irs", heads="clean").objective().hardware is None
+
+
+def test_controls_have_the_temperature_that_feedback_would_bring_unless_another_is_given():
+    for given, temperature in (({}, 4), ({"feedbacks": 1}, 2), ({"temperature": 1.5}, 1.5)):
+        alone = feedback(method="temperature", **given).objective()
+        averaging = feedback(method="averaging", **given).objective()
+        assert type(alone) is Temperature and type(averaging) is NoiseAveraging
+        assert alone.temperature == averaging.temperature == temperature
+        assert len(averaging.factors) == given.get("feedbacks", 3)
+
+
+@pytest.mark.parametrize("network", SNAPSHOTS)
+def test_the_ends_are_the_first_and_the_last_layer_of_the_network(network):
+    params = feedback(network=network, dataset="mnist", width=1 / 16, raised="ends")
+    model = params.blank()
+    layers = [name for name, m in model.named_modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+    assert params.objective().layers == {layers[0], layers[-1]}
+
+
+def test_chips_have_one_draw_for_each_weight_of_the_cells_asked_for():
+    hardware = feedback(cell="rram4", sigma=0.3, bits=8).hardware()
+    assert hardware.cell.effects == (LevelSpread(0.3, 4.0, slices=4),)
+    assert hardware.array == SignedArray(bits=8)
+
+
+@pytest.mark.parametrize(("network", "lr"), [("vgg8", 1e-3), ("resnet18", 1e-2)])
+def test_training_follows_the_papers_recipe_unless_told_otherwise(fits, network, lr):
+    base = {**NARROW, "network": network, "dataset": "mnist"}
+    for given, rate in (({}, lr), ({"lr": 0.005}, 0.005)):
+        experiments.run("negative_feedback", {**base, **given})
+        _, options = fits[-1]
+        weight, head = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+        adam = options.pop("optimizer")([weight, head])
+        assert type(adam) is torch.optim.Adam
+        assert {group["lr"] for group in adam.param_groups} == {rate}
+        assert all(group["weight_decay"] == 0 for group in adam.param_groups)
+        assert options == {"epochs": 1, "lr": rate, "seed": 0, "batch_size": 32, "cosine": True}
+    paper = experiments.resolve("negative_feedback", {"scale": "paper"})
+    assert (paper.epochs, paper.batch, paper.chips, paper.width) == (200, 128, 200, 1.0)
+
+
+def test_one_plain_network_is_read_at_every_spread_and_the_others_are_trained_for_theirs(fits):
+    for method, trainings in (("plain", 1), ("noise", 2), ("irs", 2)):
+        fits.clear()
+        read = [
+            experiments.run("negative_feedback", {**NARROW, "method": method, "sigma": sigma})
+            for sigma in (0.1, 0.3)
+        ]
+        assert len(fits) == trainings
+        assert (read[0]["loss"] == read[1]["loss"]) == (method == "plain")
+        assert read[0]["ekl"] != read[1]["ekl"]
+
+
+def test_how_a_network_is_read_does_not_change_how_it_is_trained(fits):
+    few = experiments.run("negative_feedback", NARROW)
+    more = experiments.run("negative_feedback", {**NARROW, "chips": 3})
+    experiments.run("negative_feedback", {**NARROW, "images": 20})
+    assert len(fits) == 1
+    assert more["accuracy"][:2] == few["accuracy"] and len(more["accuracy"]) == 3
+
+
+def test_validation_is_read_on_the_first_twenty_chips_at_most():
+    found = experiments.run("negative_feedback", {**NARROW, "images": 10, "chips": 21})
+    assert len(found["accuracy"]) == len(found["ekl"]) == 21
+    assert len(found["validation_error"]) == 20
+
+
+def test_without_spread_noise_injection_is_plain_training():
+    plain, noise = (
+        experiments.run("negative_feedback", {**NARROW, "method": method, "sigma": 0.0, "chips": 3})
+        for method in ("plain", "noise")
+    )
+    assert untimed(plain) == untimed(noise)
+    assert len(set(plain["accuracy"])) == 1 and plain["accuracy"][:1] == plain["clean"]
+
+
+@pytest.mark.parametrize("method", ["plain", "noise", "irs"])
+def test_clean_is_the_accuracy_of_the_digital_network_with_the_weights_that_were_trained(method):
+    params = experiments.resolve("negative_feedback", {**NARROW, "method": method, "images": 200})
+    clean = negative_feedback.run(params)["clean"]
+    unread = replace(params, images=1, chips=1, sigma=0.0 if method == "plain" else params.sigma)
+    digital = params.blank()
+    digital.load_state_dict(negative_feedback.trained(unread)[0].state_dict())
+    expected = accuracy(digital, *negative_feedback.images(params, "test", 200))
+    assert clean == [pytest.approx(float(expected), abs=1e-3)]
+
+
+@pytest.mark.parametrize("method", ["ovf", "plain"])
+def test_steps_down_are_trained_and_read(method):
+    found = experiments.run("negative_feedback", {**NARROW, "method": method, "step": -0.05})
+    assert len(found["accuracy"]) == 2
+
+
+def test_noise_injection_helps_where_there_is_noise_and_costs_a_plain_network_its_accuracy():
+    options = {"n_train": 500, "epochs": 12, "images": 200, "chips": 6, "sigma": 0.1}
+    plain, noise = (
+        experiments.run("negative_feedback", {**options, "method": method}) for method in ("plain", "noise")
+    )
+    assert plain["clean"][0] > 85
+    assert np.mean(plain["accuracy"]) < plain["clean"][0] - 10
+    assert np.mean(noise["accuracy"]) > np.mean(plain["accuracy"]) + 5
+
+
+def test_a_pretrained_start_trains_twice_as_long_first_without_errors(fits):
+    experiments.run("negative_feedback", {**NARROW, "method": "ovf", "start": "pretrained"})
+    (before, options), (after, again) = fits
+    assert type(before) is CrossEntropy and type(after) is OVF
+    assert options["epochs"] == again["epochs"] == 1
+
+
+def test_every_parameter_is_trained_once_heads_included_and_the_last_layer_at_a_rate_of_its_own(fits):
+    params = experiments.resolve("negative_feedback", {**NARROW, "method": "irs", "last_lr": 0.5})
+    model, _, _ = negative_feedback.trained(params)
+    [(irs, options)] = fits
+    irs.setup(model)
+    asked = list(irs.parameters(model))
+    others, last = options["optimizer"](asked).param_groups
+    assert (others["lr"], last["lr"]) == (1e-3, 5e-4)
+    assert [id(p) for p in last["params"]] == [id(p) for p in model.fc2.parameters()]
+    assert sorted(map(id, others["params"] + last["params"])) == sorted(map(id, asked))
+    irs.teardown(model)
+
+
+def test_to_adam_a_temperature_is_a_last_layer_that_starts_smaller_and_learns_slower():
+    options = {**NARROW, "epochs": 3, "images": 300}
+    hot = experiments.run("negative_feedback", {**options, "method": "temperature", "temperature": 4.0})
+    slow, small, both = (
+        experiments.run("negative_feedback", {**options, "method": "noise", **given})
+        for given in ({"last_lr": 0.25}, {"last_init": 0.25}, {"last_lr": 0.25, "last_init": 0.25})
+    )
+    assert both["loss"] == pytest.approx(hot["loss"], rel=1e-3)
+    assert both["accuracy"] == pytest.approx(hot["accuracy"], abs=1)
+    assert all(other["loss"] != pytest.approx(hot["loss"], rel=1e-3) for other in (slow, small))
+
+
+def test_in_half_precision_training_sees_every_parameter_as_it_is():
+    """Autocast would keep copies of the first batch's, biases for one."""
+    given = {**NARROW, "method": "noise", "sigma": 0.0, "epochs": 3, "lr": 0.003}
+    single, half = (
+        experiments.run("negative_feedback", {**given, "precision": name}) for name in ("float32", "bfloat16")
+    )
+    assert half["loss"] != single["loss"]
+    assert half["loss"] == pytest.approx(single["loss"], rel=0.05)
+    params = feedback(precision="bfloat16")
+    model = vgg8(channels=1, side=8, width=1 / 16)
+    x = torch.zeros(2, 1, 8, 8)
+    with negative_feedback.precision(params):
+        before = model.eval()(x)
+        with torch.no_grad():
+            model.fc2.bias += 1
+        torch.testing.assert_close(model(x), before + 1)
+    assert before.dtype == torch.bfloat16
+
+
+def test_in_half_precision_weights_and_their_errors_stay_single():
+    params = experiments.resolve("negative_feedback", {**NARROW, "precision": "bfloat16"})
+    negative_feedback.run(params)
+    model, _, _ = negative_feedback.trained(replace(params, images=1, chips=1))
+    with negative_feedback.precision(params):
+        assert {layer.read()[0].dtype for layer in crossbars(model)} == {torch.float32}
+
+
+def test_mnist_is_fed_as_the_paper_feeds_it_and_digits_are_not_resized():
+    for dataset, side in (("mnist", 32), ("digits", 8)):
+        x, y = negative_feedback.images(feedback(dataset=dataset), "train", 20)
+        assert x.shape == (20, 1, side, side) and len(y) == 20
+        assert -1 <= x.min() < -0.95 and 0.8 < x.max() <= 1
+
+
+@pytest.mark.parametrize("dataset", negative_feedback.COLOUR)
+def test_colours_are_measured_from_the_papers_mean_in_units_of_its_deviation(monkeypatch, dataset):
+    params = feedback(network="resnet18", dataset=dataset)
+    mean, std = (value[None] for value in negative_feedback.normalisation(params))
+    published = (mean.flatten().tolist(), std.flatten().tolist())
+    assert published == tuple(map(pytest.approx, negative_feedback.NORMALISATION[dataset]))
+
+    def given(*name_split_n):
+        return torch.cat((mean, mean + std)).expand(2, 3, 32, 32), torch.tensor([0, 1])
+
+    monkeypatch.setattr(negative_feedback, "load", given)
+    monkeypatch.setattr(negative_feedback, "load_tiny_imagenet", given)
+    x, _ = negative_feedback.images(params, "train", 2)
+    torch.testing.assert_close(x[0], torch.zeros(3, 32, 32))
+    torch.testing.assert_close(x[1], torch.ones(3, 32, 32))
+    assert params.blank().fc.out_features == {"cifar100": 100, "tiny-imagenet": 200}.get(dataset, 10)
+
+
+class Seen(CrossEntropy):
+    """Remembers its batches, and whether it was set up and torn down."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches, self.calls = [], []
+
+    def setup(self, model):
+        self.calls.append("setup")
+
+    def __call__(self, model, batch):
+        self.batches.append(batch[0])
+        return super().__call__(model, batch)
+
+    def teardown(self, model):
+        self.calls.append("teardown")
+
+
+@pytest.mark.parametrize(("dataset", "augmented"), [("digits", False), ("cifar10", True)])
+def test_colour_images_alone_are_cropped_and_mirrored_and_beyond_the_edge_they_are_black(
+    monkeypatch, dataset, augmented
+):
+    generator = torch.Generator().manual_seed(0)
+    side, channels = (32, 3) if augmented else (8, 1)
+    x, y = torch.rand(64, channels, side, side, generator=generator), torch.arange(64) % 10
+    monkeypatch.setattr(negative_feedback, "load", lambda *given: (x, y))
+    params = feedback(dataset=dataset, width=1 / 16, epochs=1)
+    fed, _ = negative_feedback.images(params, "train")
+    objective = Seen()
+    negative_feedback._fit(params.blank(), objective, params)
+    assert objective.calls == ["setup", "teardown"]
+    seen = torch.cat(objective.batches)
+    themselves = sum(any(torch.equal(image, other) for other in fed) for image in seen)
+    assert themselves == 64 if not augmented else themselves < 10
+    mean, std = negative_feedback.normalisation(params)
+    black = torch.isclose(seen, -mean / std, atol=1e-5).all(1).flatten(1).sum(1)
+    # a mean offset of 20/9 pixels in each direction
+    assert black.float().mean() == pytest.approx(32 * 32 * (1 - (1 - 20 / 9 / 32) ** 2) * augmented, rel=0.2)
+
+
+def test_augmentation_passes_on_what_a_method_trains():
+    irs = feedback(method="irs").objective()
+    augmented = negative_feedback.Augmented(irs, torch.zeros(1, 1, 1), 0)
+    model = feedback().blank()
+    augmented.setup(model)
+    assert len(list(augmented.parameters(model))) == len(list(model.parameters())) + 3 * 4
+    augmented.teardown(model)
+
+
+def test_the_data_of_a_record_are_named_with_how_many_were_trained_on():
+    assert experiments.data("negative_feedback", feedback(n_train=100)) == {"digits": 100}
+    assert experiments.data("negative_feedback", feedback(n_train=0)) == {"digits": 1077}
+    tiny = feedback(network="resnet18", dataset="tiny-imagenet")
+    assert experiments.data("negative_feedback", tiny) == {}  # nothing pins it
+
+
+@pytest.mark.parametrize("given", [{"images": 361}, {"n_train": 1078}])
+def test_more_images_than_there_are_are_refused_before_any_training(fits, given):
+    with pytest.raises(ValueError, match="is not an integer in 1"):
+        experiments.run("negative_feedback", {**NARROW, **given})
+    assert fits == []

@@ -330,7 +330,7 @@ def run(params: Params) -> dict[str, Any]:
         with using(model, params.hardware()):
             read = evaluate(model, *test, chips, BATCH)
             error = 100 - evaluate(model, *check, chips[:20], BATCH).accuracy
-        with using(model, replace(params, sigma=0.0).hardware()):
+        with using(model, params.hardware().with_sigma(0.0)):
             clean = evaluate(model, *test, [0], BATCH)
     return {
         "accuracy": read.accuracy.round(3).tolist(),
