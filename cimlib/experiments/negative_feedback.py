@@ -70,7 +70,7 @@ class Params:
     dataset: str = "digits"
     width: float = 0.125
     method: str = "ovf"
-    sigma: float = 0.2
+    sigma: float = 0.1
     cell: str = "rram1"
     bits: int = 0
     beta: float = -1.0
@@ -85,7 +85,7 @@ class Params:
     last_init: float = 1.0
     last_lr: float = 1.0
     start: str = "scratch"
-    epochs: int = 20
+    epochs: int = 8
     n_train: int = 1000
     batch: int = 32
     lr: float = 0.0
