@@ -39,7 +39,7 @@ def reached(chapter):
     library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
     experiments = [path.stem for path in library if path.parent.name == "experiments"]
     drawn = ["data/results", *(f"data/results/{experiment}" for experiment in experiments)]
-    data = [f"{folder}/*.json" for folder in drawn]
+    data = ["data/reported/*.csv", *(f"{folder}/*.json" for folder in drawn)]
     if Path("cimlib/claims.py") in library:
         drawn.append("data/claims")
         data.append("data/claims/*.yml")

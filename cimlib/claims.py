@@ -168,6 +168,9 @@ def measure(evidence: Evidence) -> Measured:
     values = a if len(data) == 1 else a - data[1] if single else a / data[1]
     if evidence.statistic in ("max", "min"):
         estimate = low = high = float(values.max() if evidence.statistic == "max" else values.min())
+    elif evidence.of.over is not None and len(a) == 1:  # one training tells nothing of the spread
+        estimate = float(values[0]) if evidence.statistic == "mean" else float("nan")
+        low = high = float("nan")
     elif evidence.statistic == "mean" and single:
         estimate, (low, high) = float(values.mean()), interval(values)
     else:
@@ -229,6 +232,8 @@ def table(claims: Sequence[Claim]) -> str:
             elif evidence.statistic in ("max", "min"):
                 which = "largest" if evidence.statistic == "max" else "smallest"
                 found_in = f" {claim.unit}, the {which} of n = {m.n}"
+            elif np.isnan(m.low):
+                found_in = f" {claim.unit}, n = {m.n}, without an interval"
             else:
                 found_in = f" {claim.unit}, by counting"
             text = f"{evidence.label}: {estimate}{found_in}"

@@ -39,6 +39,14 @@ COLOURS = {
     "updated": "#009E73",  # the same method, where it is compared with offline weights on a chip
     "deployed": "#D55E00",
     "from scratch": "#CC79A7",
+    "plain": "#000000",
+    "noise": "#D55E00",
+    "noise, small last layer": "#6A3D9A",
+    "temperature": "#E69F00",
+    "averaging": "#56B4E9",
+    "correctnet": "#CC79A7",
+    "ovf": "#0072B2",
+    "irs": "#009E73",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches

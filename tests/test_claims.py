@@ -158,6 +158,99 @@ def test_values_that_cannot_be_paired_are_refused(ledger):
         ledger({"label": "a", "of": of(), "against": {"given": {"structure": "b"}}})
 
 
+@pytest.fixture
+def train(ledger):
+    """A function that adds the record of one training of a structure, validated on its test errors."""
+
+    def add(structure, seed, values, digest=None, **params):
+        others = "-".join(str(value) for value in params.values())
+        path = records.RESULTS / "deployed" / f"{structure}-{9 - seed}-{others}.json"  # the last seed first
+        record = {
+            "experiment": "deployed",
+            "params": {"structure": structure, "scale": "desk", "seed": seed, **params},
+            "result": {"error": list(values), "validation_error": list(values)},
+            "digest": digest or records.code_digest("deployed"),
+        }
+        path.write_text(json.dumps(record))
+
+    return add
+
+
+def over(structure, against=None, **rule):
+    evidence = {"label": structure, "of": {**of(structure), "over": "seed"}, **rule}
+    return evidence if against is None else {**evidence, "against": {"given": {"structure": against}}}
+
+
+def test_a_training_gives_one_value_its_mean(ledger, train):
+    for seed, values in enumerate([(1.0, 3.0), (4.0, 6.0), (3.0, 9.0, 12.0)]):
+        train("x", seed, values)
+    read, stale = claims.Reading("deployed", {"structure": "x"}, "error", over="seed").values()
+    assert read.to_dict() == {0: 2.0, 1: 5.0, 2: 8.0} and list(read.index) == [0, 1, 2] and not stale
+    (measured,) = ledger(over("x")).measured
+    expected = stats.ttest_1samp([2.0, 5.0, 8.0], 0).confidence_interval(0.95)
+    assert (measured.low, measured.high) == pytest.approx((expected.low, expected.high))
+    assert (measured.estimate, measured.n) == (5.0, 3)
+
+
+def test_trainings_are_paired_by_the_seeds_that_both_have(ledger, train):
+    for seed, value in {0: 1.0, 1: 100.0, 2: 3.0, 4: 7.0}.items():
+        train("x", seed, [value])
+    for seed, value in {4: 1.0, 3: -100.0, 2: 1.0, 0: 0.0}.items():
+        train("y", seed, [value, value])
+    (measured,) = ledger(over("x", "y")).measured
+    expected = stats.ttest_1samp([1.0, 2.0, 6.0], 0).confidence_interval(0.95)
+    assert (measured.low, measured.high) == pytest.approx((expected.low, expected.high))
+    assert (measured.estimate, measured.n) == (3.0, 3)
+
+
+def test_trainings_that_share_no_seed_cannot_be_paired(ledger, train):
+    train("x", 0, [1.0])
+    train("y", 1, [1.0])
+    with pytest.raises(ValueError, match="x: 0 and 0 values cannot be paired"):
+        ledger(over("x", "y"))
+
+
+def test_trainings_that_differ_in_more_than_the_seed_are_refused(ledger, train):
+    for seed, lr in [(0, 0.1), (1, 0.1), (1, 0.2)]:
+        train("x", seed, [1.0], lr=lr)
+    with pytest.raises(ValueError, match="differ not only in seed"):
+        ledger(over("x"))
+
+
+def test_each_training_may_be_tuned(ledger, train):
+    for seed, lr, value in [(0, 0.1, 1.0), (0, 0.2, 5.0), (1, 0.1, 9.0), (1, 0.2, 2.0)]:
+        train("x", seed, [value], lr=lr)
+    evidence = over("x")
+    evidence["of"] |= {"tuned": "lr"}
+    (measured,) = ledger(evidence).measured
+    assert (measured.estimate, measured.n) == (1.5, 2)
+
+
+def test_one_training_by_older_code_makes_the_evidence_stale(ledger, train):
+    for seed in range(3):
+        train("x", seed, [float(seed)])
+        train("y", seed, [float(seed)], digest="0" * 16 if seed == 1 else None)
+    claim = ledger(over("x", above=-9.0), over("x", "y", above=-9.0), over("y", "x", above=-9.0))
+    assert [m.status for m in claim.measured] == ["holds", "stale", "stale"]
+    assert claim.verdict == "stale records"
+
+
+@pytest.mark.parametrize(
+    ("rule", "estimate"),
+    [({}, 6.0), ({"compare": "ratio"}, 4.0), ({"statistic": "std"}, np.nan)],
+)
+@pytest.mark.parametrize("bound", [{"above": 0.0}, {"below": 0.0}])
+def test_one_training_has_no_interval_and_decides_nothing(ledger, train, rule, estimate, bound):
+    train("x", 0, [7.0, 9.0])
+    train("y", 0, [1.0, 3.0])
+    claim = ledger(over("x", "y", **rule, **bound))
+    (measured,) = claim.measured
+    assert measured.estimate == pytest.approx(estimate, nan_ok=True)
+    assert np.isnan([measured.low, measured.high]).all()
+    assert (measured.n, measured.status, claim.verdict) == (1, "open", "undecided")
+    assert "n = 1, without an interval: *open*" in claims.table([claim])
+
+
 def test_an_unknown_paper_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="gao2019ieice"):
         claims.load("nobody2020")

@@ -148,6 +148,38 @@ def test_without_strength_only_the_temperature_n_plus_one_is_left(data):
     assert not same(parameters(snapshots), parameters(trained(CrossEntropy(), data)[0]))
 
 
+@pytest.mark.parametrize("temperature", [2.0, 4.0])
+def test_to_adam_a_temperature_is_a_last_layer_that_starts_smaller_and_learns_slower(data, temperature):
+    """Derived: errors are relative to the largest weight; Adam does not see the size of a gradient."""
+
+    def training(objective, divisor):
+        model = noisy().to(torch.float64)
+        last = [model[-1].weight, model[-1].bias]
+        with torch.no_grad():
+            for parameter in last:
+                parameter.div_(divisor)
+        others = [p for p in model.parameters() if all(p is not own for own in last)]
+        groups = [{"params": others}, {"params": last, "lr": 0.01 / divisor}]
+        fit(
+            model,
+            objective,
+            (data[0].double(), data[1]),
+            epochs=5,
+            lr=0.01,
+            seed=0,
+            batch_size=16,
+            optimizer=lambda _: torch.optim.Adam(groups, 0.01, eps=1e-14),
+        )
+        return parameters(model)
+
+    hot, small = training(Temperature(temperature), 1.0), training(CrossEntropy(), temperature)
+    start = parameters(noisy().to(torch.float64))
+    for name in hot:
+        shown = hot[name] / temperature if name.startswith("8.") else hot[name]
+        assert torch.allclose(shown, small[name], rtol=1e-6, atol=1e-9)
+        assert not torch.allclose(hot[name], start[name], rtol=1e-3)
+
+
 # --- OVF --------------------------------------------------------------------------------------------
 
 
