@@ -7,7 +7,8 @@ range in which the 95 % interval must lie; nothing about the verdict is written 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,11 @@ from cimlib import records
 from cimlib.montecarlo import Values, interval
 
 CLAIMS = records.ROOT / "data" / "claims"
+SWEEPS = records.ROOT / "data" / "sweeps"
+
+
+class NotRunYet(LookupError):
+    """No record fits, but a sweep asks for one that would."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,15 @@ class Reading:
 
     def values(self) -> tuple[pd.Series[float], bool]:
         """The values (n,), indexed by ``over`` if there is one, and whether older code made any of them.
-        ``ValueError`` unless one record fits, or one for each value of ``over``."""
-        found = records.select(records.read(self.experiment), **self.given)
+        ``NotRunYet`` if no record fits and a sweep asks for one, else ``ValueError`` unless one record fits,
+        or one for each value of ``over``."""
+        try:
+            found = records.select(records.read(self.experiment), **self.given)
+        except (ValueError, FileNotFoundError) as error:
+            asked = (asdict(point.params) for point in _points(self.experiment))
+            if any(self.given.items() <= params.items() for params in asked):
+                raise NotRunYet(str(error)) from error
+            raise
         if self.tuned is not None:
             found = records.tuned(found, self.tuned)
         if self.over is not None:
@@ -57,6 +70,13 @@ class Reading:
         if len(found) != 1:
             raise ValueError(f"{len(found)} records of {self.experiment} have {self.given}; one is needed")
         return pd.Series(found.iloc[0][self.value], dtype=float), bool(found.iloc[0]["stale"])
+
+
+@cache
+def _points(experiment: str) -> list[records.Point]:
+    """What the sweep of that experiment asks for."""
+    path = SWEEPS / f"{experiment}.yml"
+    return records.points(path) if path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -88,13 +108,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Measured:
-    """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided) or stale."""
+    """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided), stale (made by
+    older code) or missing (not run yet)."""
 
     estimate: float
     low: float
     high: float
     n: int
-    status: Literal["holds", "fails", "open", "stale"]
+    status: Literal["holds", "fails", "open", "stale", "missing"]
 
 
 @dataclass(frozen=True)
@@ -117,12 +138,15 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """reproduced · partly · not reproduced · undecided · not testable here · stale records."""
+        """reproduced · partly · not reproduced · undecided · not testable here · stale records ·
+        not run yet."""
         status = [m.status for m in self.measured]
         if not status:
             return "not testable here"
         if "stale" in status:
             return "stale records"
+        if "missing" in status:
+            return "not run yet"
         if all(s == "holds" for s in status):
             return "reproduced"
         if "holds" in status:
@@ -153,10 +177,13 @@ def measure(evidence: Evidence) -> Measured:
 
     ``ValueError`` if the values cannot be paired.
     """
-    read, stale = evidence.of.values()
+    try:
+        read, stale = evidence.of.values()
+        other, other_stale = (read, stale) if evidence.against is None else evidence.against.values()
+    except NotRunYet:
+        return Measured(float("nan"), float("nan"), float("nan"), 0, "missing")
     data: tuple[Values, ...] = (np.asarray(read, dtype=np.float64),)
     if evidence.against is not None:
-        other, other_stale = evidence.against.values()
         stale = stale or other_stale
         if evidence.of.over is not None and evidence.of.over == evidence.against.over:
             read, other = read.align(other, join="inner")
@@ -236,7 +263,7 @@ def table(claims: Sequence[Claim]) -> str:
                 found_in = f" {claim.unit}, n = {m.n}, without an interval"
             else:
                 found_in = f" {claim.unit}, by counting"
-            text = f"{evidence.label}: {estimate}{found_in}"
+            text = evidence.label if m.status == "missing" else f"{evidence.label}: {estimate}{found_in}"
             found.append(f"• {text}: *{m.status}*")
         cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")
         rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")

@@ -143,6 +143,15 @@ def test_records_of_older_code_decide_nothing(ledger):
     assert [m.status for m in claim.measured] == ["stale", "fails"] and claim.verdict == "stale records"
 
 
+def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledger):
+    here = {"label": "a", "of": of(), "below": 6.0}
+    claim = ledger(here, {"label": "to come", "of": of(), "against": {"given": {"structure": "double"}}})
+    assert [m.status for m in claim.measured] == ["holds", "missing"] and claim.verdict == "not run yet"
+    assert "• to come: *missing*" in claims.table([claim])
+    with pytest.raises(ValueError, match="no record has"):
+        ledger(here, {"label": "never", "of": of("no such structure")})
+
+
 def test_evidence_that_selects_several_records_is_refused(ledger):
     evidence = {"experiment": "deployed", "value": "error", "given": {"scale": "desk"}}
     with pytest.raises(ValueError, match="3 records of deployed"):
