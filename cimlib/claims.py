@@ -6,7 +6,7 @@ range in which the 95 % interval must lie; nothing about the verdict is written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,14 @@ from cimlib.montecarlo import Values, interval
 
 CLAIMS = records.ROOT / "data" / "claims"
 SWEEPS = records.ROOT / "data" / "sweeps"
+
+
+#: Statistics that are what they are, without an interval.
+COUNTED: dict[str, Callable[[Values], Any]] = {
+    "max": np.max,
+    "min": np.min,
+    "stragglers": lambda values: (values < values.mean() - 5).sum(),
+}
 
 
 class NotRunYet(LookupError):
@@ -89,21 +97,23 @@ class Evidence:
         against: what it is compared with, value by value on the same seeds or chips; may be absent.
         compare: ``"difference"`` or ``"ratio"`` of the two.
         statistic: ``"mean"`` or ``"std"`` over the values; ``"max"`` or ``"min"`` for what must hold of
-            each of them.
+            each of them; ``"stragglers"``: how many lie more than five below their mean.
         above, below: the whole 95 % interval must lie between them for the claim to hold here.
+        needs: fewer values than this leave it open.
 
     The interval is Student's t for a mean or a difference of means, and for a ratio or a standard
     deviation a paired percentile bootstrap with 9,999 resamples. The largest or smallest of the values is
-    what it is, without an interval.
+    what it is, without an interval, and so is a count.
     """
 
     label: str
     of: Reading
     against: Reading | None = None
     compare: Literal["difference", "ratio"] = "difference"
-    statistic: Literal["mean", "std", "max", "min"] = "mean"
+    statistic: Literal["mean", "std", "max", "min", "stragglers"] = "mean"
     above: float = -np.inf
     below: float = np.inf
+    needs: int = 1
 
 
 @dataclass(frozen=True)
@@ -193,8 +203,8 @@ def measure(evidence: Evidence) -> Measured:
     a = data[0]
     single = len(data) == 1 or evidence.compare == "difference"
     values = a if len(data) == 1 else a - data[1] if single else a / data[1]
-    if evidence.statistic in ("max", "min"):
-        estimate = low = high = float(values.max() if evidence.statistic == "max" else values.min())
+    if evidence.statistic in COUNTED:
+        estimate = low = high = float(COUNTED[evidence.statistic](values))
     elif evidence.of.over is not None and len(a) == 1:  # one training tells nothing of the spread
         estimate = float(values[0]) if evidence.statistic == "mean" else float("nan")
         low = high = float("nan")
@@ -206,6 +216,8 @@ def measure(evidence: Evidence) -> Measured:
     status: Literal["holds", "fails", "open", "stale"] = "fails" if outside else "open"
     if stale:
         status = "stale"
+    elif len(a) < evidence.needs:
+        status = "open"
     elif evidence.above < low and high < evidence.below:
         status = "holds"
     return Measured(estimate, low, high, len(a), status)
@@ -256,9 +268,9 @@ def table(claims: Sequence[Claim]) -> str:
             estimate, low, high = (f"{value:.{claim.digits}f}" for value in (m.estimate, m.low, m.high))
             if m.low < m.high:
                 found_in = f" [{low}, {high}] {claim.unit}, n = {m.n}"
-            elif evidence.statistic in ("max", "min"):
-                which = "largest" if evidence.statistic == "max" else "smallest"
-                found_in = f" {claim.unit}, the {which} of n = {m.n}"
+            elif evidence.statistic in COUNTED:
+                which = {"max": "the largest of", "min": "the smallest of"}.get(evidence.statistic, "of")
+                found_in = f" {claim.unit}, {which} n = {m.n}"
             elif np.isnan(m.low):
                 found_in = f" {claim.unit}, n = {m.n}, without an interval"
             else:

@@ -143,6 +143,15 @@ def test_records_of_older_code_decide_nothing(ledger):
     assert [m.status for m in claim.measured] == ["stale", "fails"] and claim.verdict == "stale records"
 
 
+def test_stragglers_are_counted_and_too_few_trainings_decide_nothing(ledger):
+    behind = int((ERRORS["b"] < ERRORS["b"].mean() - 5).sum())
+    assert behind > 0
+    rule = {"of": of("b"), "statistic": "stragglers", "above": behind - 0.5, "below": behind + 0.5}
+    claim = ledger({"label": "enough", **rule, "needs": 50}, {"label": "too few", **rule, "needs": 51})
+    assert [(m.estimate, m.status) for m in claim.measured] == [(behind, "holds"), (behind, "open")]
+    assert f"enough: {behind}.0 points, of n = 50: *holds*" in claims.table([claim])
+
+
 def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledger):
     here = {"label": "a", "of": of(), "below": 6.0}
     claim = ledger(here, {"label": "to come", "of": of(), "against": {"given": {"structure": "double"}}})
