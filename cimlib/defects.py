@@ -112,7 +112,7 @@ class Clusters(Effect):
             on, off = (first.reshape(*first.shape[:-2], *g.shape[-4:]) for first in (on, off))
         elif g.dim() == 1:
             on, off = on[0], off[0]
-        return _stuck(g, (on < corner) & (on <= off), (off <= corner) & (off < on), g_min, g_max)
+        return _stuck(g, on < corner, (off <= corner) & (off < on), g_min, g_max)
 
     def _first(self, when: Tensor) -> Tensor:
         """The smallest of all blocks that cover a cell, (..., columns, rows)."""

@@ -1,298 +1,420 @@
-r"""Mapping: which physical line of an array holds which row of the weights, so that broken cells matter least.
-
-A :class:`Mapped` layer knows where each of its weights lies. Devices and wires act on the cells where they
-lie, broken ones included; the circuit behind the array, the gradients and the ``state_dict`` see weights in
-their own order. So the same chip has the same broken cells under every mapping, and a chip without errors
-gives the digital network bit for bit under every mapping.
+r"""Mapping: weights laid out on an array so that its broken cells matter least.
 
 **The assignment.** With :math:`\hat w_{qj}(w)` the weight that the chip makes of :math:`w` in physical row
 :math:`q` and column :math:`j`, placing row :math:`p` of the weights on row :math:`q` costs
 
-.. math:: C_{pq} = \sum_j \alpha_{pj}\,\big|\hat w_{qj}(w_{pj}) - w_{pj}\big| ,
+.. math:: C_{pq} = \sum_j \alpha_{pj}\,\big|\hat w_{qj}(w_{pj}) - w_{pj}\big|^r ,
 
 and the cheapest placement of all rows is a linear assignment problem; :math:`\alpha` says how much each
-weight matters. That rows are matched to rows is the idea of DATE 2017 (third-party summary) and ITT-RNA
-(abstract); this cost is derived here, theirs is not found.
-
-**What a permutation needs.** *Rows*: the inputs of the layer must reach other word lines. Where the layer
-before it is an array too, and its columns may lie in any order, they do so without a router: hidden channels
-inside a block fold into the two layers around them, here only if the order of the one's columns is taken to be
-that of the other's rows. The inputs of a network, and residual streams, which several layers share in one
-order, need a router in front of the array; so does a match of its own for each layer, as it is made here,
-and each tile has its own. *Columns*: the outputs are read in another order, which is free if they are read
-one after another, and folds into the layer behind otherwise. *Spare rows* are rows with drivers and cells.
+weight matters. Columns are placed likewise. That rows are matched to rows is the idea of DATE 2017
+(third-party summary) and ITT-RNA (abstract); this cost is derived here, theirs is not found.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from math import ceil
+from math import inf, prod
 from typing import Literal
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional as F
 
-from cimlib.arrays import Conductances
-from cimlib.circuits import Circuit, Converters, Ideal, Wires
-from cimlib.crossbar import Crossbar, Reading, crossbars
+from cimlib.arrays import Array, Conductances
+from cimlib.circuits import Ideal
+from cimlib.crossbar import Crossbar, crossbars, fabricated
 from cimlib.defects import FaultMap
-from cimlib.devices import Draw, require
+from cimlib.devices import require
 from cimlib.models import evaluating
+from cimlib.placement import Mapped, Placement, Written
 
 Weighting = Literal["uniform", "magnitude"] | Mapping[str, Tensor]
-Written = tuple[Tensor, Tensor | None]
-_STAY = 1e-6  # of the largest cost: what moving must gain, summed over all rows
+_STAY = 1e-6  # of the largest cost: what moving all lines must gain
+_ROUNDS = 3  # of rows and columns in turn; later ones gain less than 1 % (measured)
 
 
-def _whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _made(layer: Crossbar, spares: int | None = None, tile: tuple[int, int] | None = None) -> Mapped:
+    """``layer`` as it is mapped, or else with every weight in its own place."""
+    old = layer.placement if isinstance(layer, Mapped) else None
+    if old is not None:
+        spares, tile = old.spares if spares is None else spares, tile or old.tile
+        if isinstance(layer, Mapped) and (old.spares, old.tile) == (spares, tile):
+            return layer
+    shape, groups = layer.weight_shape, getattr(layer._template, "groups", 1)
+    return Mapped(layer, Placement.straight(shape[0], prod(shape[1:]), spares or 0, tile, groups))
+
+
+def _held(model: nn.Module) -> list[Crossbar]:
+    """The layers of ``model``; raises ``ValueError`` unless each holds a chip."""
+    layers = crossbars(model)
+    held = all(layer.chip is not None for layer in layers)
+    require(held, "model", "a network without a chip", "fabricate(model, chip)")
+    return layers
+
+
+@torch.no_grad()
+def fault_map(model: nn.Module) -> dict[str, FaultMap]:
+    """The stuck cells of the chip that ``model`` holds, by the name of the layer, in physical order.
+
+    A cell is stuck if it ends in the same state whether ``g_min`` or ``g_max`` is written; on, if that
+    is above the middle of the range. That is what a test can see: a cell that a large clipped spread takes to
+    one end of its range from either side counts too. Spare rows are included.
+
+    Raises ``ValueError`` for a model that is not on hardware or holds no chip.
+    """
+    return {layer.name: _faults(_made(layer)) for layer in _held(model)}
+
+
+def _faults(layer: Mapped) -> FaultMap:
+    array, z = layer.hardware.array, layer.parts()
+    blank = layer.like().new_zeros(array.cell_shape(layer.placement.shape))
+    reference = blank[0, 0, 0] if array.reference_is_cells else None
+
+    def written(end: float) -> Written:
+        return layer.write(blank + end, None if reference is None else reference + end, z)
+
+    (low, low_reference), (high, high_reference) = written(array.g_min), written(array.g_max)
+
+    def state(low: Tensor, high: Tensor) -> Tensor:
+        return torch.where(low == high, torch.where(low > array.g_mid, 1, -1), 0).to(torch.int8)
+
+    if low_reference is None or high_reference is None:
+        return FaultMap(state(low, high))
+    return FaultMap(state(low, high), state(low_reference, high_reference))
+
+
+def sensitivity(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    kind: Literal["gradient", "fisher"] = "gradient",
+    batch_size: int = 64,
+) -> dict[str, Tensor]:
+    r"""How much the loss feels each weight of each layer, (out, in, ...), to weigh an assignment with.
+
+    Derivatives are with respect to the weights that the held chip gives, stuck ones included: those of the
+    parameters would call a weight on a stuck cell unimportant. Amplifiers count as perfect.
+
+    Args:
+        model: a classifier on hardware, with a chip (or an ideal device).
+        data: x (n, ...), y (n,) int64.
+        kind: ``"gradient"``: :math:`|\partial L/\partial w|` of the mean cross-entropy; ``"fisher"``: the
+            mean over samples of each one's squared derivative, the diagonal of the empirical Fisher
+            information.
+        batch_size: samples per pass; it does not change the result.
+
+    Raises ``ValueError`` for an unknown ``kind`` or unequal data.
+    """
+    x, y = data
+    require(kind in ("gradient", "fisher"), "kind", kind, "'gradient', 'fisher'")
+    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+    layers = {layer.name: layer for layer in crossbars(model)}
+    hardware = {module: module.hardware for module in fabricated(model)}
+    with torch.no_grad():
+        readings = {name: layer.read() for name, layer in layers.items()}
+
+    def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        for name, layer in layers.items():
+            layer.reading = (weights[name], *readings[name][1:])
+        return F.cross_entropy(model(x), y, reduction="sum")
+
+    def one(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return loss(weights, x[None], y[None])
+
+    weights = {name: reading[0] for name, reading in readings.items()}
+    found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    try:
+        for module, own in hardware.items():
+            module.hardware = replace(own, circuit=Ideal())
+        with evaluating(model):
+            for xs, ys in zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True):
+                if kind == "fisher":
+                    each = vmap(grad(one), in_dims=(None, 0, 0))(weights, xs, ys)
+                    more = {name: g.square().sum(0) for name, g in each.items()}
+                else:
+                    more = grad(loss)(weights, xs, ys)
+                found = {name: found[name] + more[name].detach() for name in found}
+    finally:
+        for module, own in hardware.items():
+            module.hardware = own
+        for layer in layers.values():
+            layer.reading = None
+    return {name: value.abs() / len(x) for name, value in found.items()}
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where the weights of one layer lie. Lines are counted from 0.
+class _Costs:
+    """What it costs to place weights: for each, ``alpha`` (out, rows) times its error to the ``power``.
 
-    A physical array has the rows 0 … in − 1 and behind them the spare rows, tile by tile. Rows do not leave
-    their tile of rows, and each tile of columns has an order of rows of its own; each group of a convolution
-    is a tile of columns, or several.
+    ``known`` are the faults that are known, ``None``: everything that the chip does.
+    """
+
+    layer: Mapped
+    known: FaultMap | None
+    alpha: Tensor
+    power: float
+
+    def of_rows(self) -> Tensor:
+        """(tiles of columns, rows, physical rows), with the columns as they are; ∞ in another tile."""
+        placement, target = self.layer.placement, self.layer.wanted()
+        order = self._tensor(placement.columns).argsort()  # the output in each physical column
+        home, tiles = self._tensor(placement.row_tiles), self._tensor(placement.column_tiles)
+        inputs, height = self.alpha.shape[1], placement.rows_in_tile
+        costs = self.alpha.new_full((placement.column_tiles[-1] + 1, inputs, len(home)), inf)
+        if self.known is not None:
+            costs[:, home[:inputs, None] == home] = 0.0
+            for error, where in self._patterns(self.known):
+                for tile, cost in enumerate(costs):
+                    here = tiles == tile
+                    cost += error[order[here]].T @ where[here]
+            return costs
+
+        def rows(values: Tensor, source: Tensor) -> Tensor:
+            return values[..., order, :][..., source]
+
+        z = self.layer.parts()
+        for row in range(min(height, inputs)):
+            source = home * height + row  # this row of its tile, into every physical row of the tile
+            fits = torch.nonzero(source < inputs).flatten()
+            source = source.clamp(max=inputs - 1)
+            reference = None if target.reference is None else target.reference[source]
+            connected = None if target.connected is None else rows(target.connected, source)
+            asked = Conductances(rows(target.cells, source), reference, target.scale, connected)
+            error = rows(self.alpha, source) * self._error(asked, *self.layer.write(*_written(asked), z))
+            total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, error)
+            costs[:, source[fits], fits] = total[:, fits]
+        return costs
+
+    def of_columns(self) -> Tensor:
+        """(outputs, physical columns), with the rows as they are; ∞ in another tile."""
+        placement, target, array = self.layer.placement, self.layer.wanted(), self.layer.hardware.array
+        tiles = self._tensor(placement.column_tiles)
+        rows = self._tensor(placement.rows)[tiles]  # (physical columns, rows)
+        first = torch.searchsorted(tiles, tiles)  # column of the same tile
+        costs = self.alpha.new_full((len(tiles), len(tiles)), inf)
+        if self.known is not None:
+            costs[tiles[:, None] == tiles] = 0.0
+            for error, where in self._patterns(self.known):
+                costs += error @ where.gather(1, rows).T
+            return costs
+
+        def lay(values: Tensor, unused: float | bool) -> Tensor:
+            blank = values.new_full((*values.shape[:-1], placement.shape[1]), unused)
+            return blank.scatter(-1, rows.expand_as(values), values)
+
+        z, reference = self.layer.parts(), target.reference
+        if reference is not None:
+            reference = lay(reference.expand_as(rows), array.g_mid)[0]
+        for column in range(int(tiles.bincount().max())):
+            source = (first + column).clamp(max=len(tiles) - 1)  # of its tile, into every column of the tile
+            fits = torch.nonzero((first + column == source) & (tiles[source] == tiles)).flatten()
+            connected = None if target.connected is None else lay(target.connected[:, :, source], False)
+            cells = lay(target.cells[:, :, source], array.g_min)
+            asked = Conductances(cells, reference, target.scale, connected)
+            error = self._error(asked, *self.layer.write(*_written(asked), z)).gather(1, rows)
+            costs[source[fits], fits] = (self.alpha[source] * error).sum(1)[fits]
+        return costs
+
+    def _patterns(self, known: FaultMap) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each way in which the cells of one weight can be stuck: what it costs each weight, (out, rows),
+        and where it is found, (columns, physical rows), 1 or 0."""
+        array, asked = self.layer.hardware.array, self.layer.wanted()
+        state = known.cells.flatten(0, 1).to(self.alpha.device)
+        if known.reference is not None:
+            state = torch.cat((state, known.reference.to(state).expand_as(state[:1])))
+        place = 3 ** torch.arange(len(state), device=state.device)
+        code = (state * place[:, None, None]).sum(0)
+        for value in set(code.flatten().tolist()) - {0}:
+            where = code == value
+            kind = state[:, where][:, 0]
+            reference = asked.reference
+            if reference is not None and known.reference is not None:
+                reference = _stuck(reference, kind[-1], array)
+            own = kind[: array.slices * array.sides].reshape(array.slices, array.sides, 1, 1)
+            error = self._error(asked, _stuck(asked.cells, own, array), reference)
+            yield self.alpha * error, where.to(self.alpha.dtype)
+
+    def _error(self, asked: Conductances, cells: Tensor, reference: Tensor | None) -> Tensor:
+        """Error of each weight where these are obtained, to the power."""
+        got = replace(asked, cells=cells, reference=reference)
+        return self.layer.hardware.array.decode(got - asked).abs() ** self.power
+
+    def _tensor(self, values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, device=self.alpha.device)
+
+
+def _written(g: Conductances) -> Written:
+    return g.cells, g.reference
+
+
+def _stuck(g: Tensor, state: Tensor, array: Array) -> Tensor:
+    """``g`` with cells stuck on where ``state`` is 1 and off where it is −1."""
+    return torch.where(state > 0, array.g_max, torch.where(state < 0, array.g_min, g))
+
+
+def row_costs(
+    layer: Crossbar, known: FaultMap | None = None, alpha: Tensor | None = None, power: float = 1.0
+) -> Tensor:
+    r"""The cost :math:`C` of placing each row of the weights of ``layer`` on each physical row of its chip.
 
     Args:
-        rows: for each tile of columns, the physical row of every row of the weights.
-        columns: the physical column of every output; columns do not leave their tile.
-        spares: spare rows of each tile of rows, ≥ 0.
-        tile: most rows and most columns of a tile, each ≥ 1; ``None``: no limit.
-        groups: groups of a convolution, ≥ 1.
+        layer: on hardware, with a chip.
+        known: faults that are known; ``None``: everything that the chip does.
+        alpha: :math:`\alpha`, (out, in, ...), what each weight counts, ≥ 0; ``None``: 1.
+        power: :math:`r` > 0.
 
-    Raises ``ValueError`` for what is no such placement.
+    Returns (tiles of columns, rows, physical rows), with columns as they are placed and ∞ where a row would
+    leave its tile. Raises ``ValueError`` for arguments out of range, and if no chip is held.
     """
-
-    rows: tuple[tuple[int, ...], ...]
-    columns: tuple[int, ...]
-    spares: int = 0
-    tile: tuple[int, int] | None = None
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        require(_whole(self.spares, 0), "spares", self.spares, "an integer ≥ 0")
-        tiled = self.tile is None or [_whole(n, 1) for n in self.tile] == [True, True]
-        require(tiled, "tile", self.tile, "None or (rows, columns), integers ≥ 1")
-        own = _tiles(len(self.columns), self.columns_in_tile, self.groups)
-        stays = sorted(self.columns) == [*range(len(own))] and own == [own[k] for k in self.columns]
-        require(stays, "columns", self.columns, "every column once, in its own tile")
-        count = own[-1] + 1
-        require(len(self.rows) == count, "len(rows)", len(self.rows), f"{count}, one for each tile of columns")
-        home = self.row_tiles
-        inputs = len(self.rows[0])
-        for order in self.rows:
-            fits = len(order) == inputs and all(0 <= q < len(home) for q in order)
-            fits = fits and len(set(order)) == inputs and [home[q] for q in order] == home[:inputs]
-            require(fits, "rows", order, "every row once, in its own tile")
-
-    @property
-    def rows_in_tile(self) -> int:
-        """Rows of a tile without spares; the last one may have fewer."""
-        return len(self.rows[0]) if self.tile is None else self.tile[0]
-
-    @property
-    def columns_in_tile(self) -> int:
-        """Columns of a tile; the last one of a group may have fewer."""
-        return len(self.columns) if self.tile is None else self.tile[1]
-
-    @property
-    def row_tiles(self) -> list[int]:
-        """Tile of each physical row, spares included."""
-        main = _tiles(len(self.rows[0]), self.rows_in_tile)
-        return main + [t for t in range(main[-1] + 1) for _ in range(self.spares)]
-
-    @property
-    def column_tiles(self) -> list[int]:
-        """Tile of each physical column."""
-        return _tiles(len(self.columns), self.columns_in_tile, self.groups)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Physical columns and rows, spares included."""
-        return len(self.columns), len(self.row_tiles)
-
-    @property
-    def index(self) -> Tensor:
-        """(out, in) int64: the physical cell of each weight, column · physical rows + row."""
-        columns = torch.tensor(self.columns)
-        rows = torch.tensor(self.rows)[torch.tensor(self.column_tiles)[columns]]
-        return columns[:, None] * self.shape[1] + rows
-
-    @staticmethod
-    def straight(
-        out: int, rows: int, spares: int = 0, tile: tuple[int, int] | None = None, groups: int = 1
-    ) -> Placement:
-        """Every line in its own place, spares unused: ``rows`` × ``out`` weights as if not mapped."""
-        width = out if tile is None else tile[1]
-        count = _tiles(out, width, groups)[-1] + 1
-        return Placement((tuple(range(rows)),) * count, tuple(range(out)), spares, tile, groups)
+    with torch.no_grad():
+        _held(layer)
+        alpha = layer.like().new_ones(layer.weight_shape) if alpha is None else alpha
+        return _costs(_made(layer), known, alpha, power).of_rows()
 
 
-def _tiles(size: int, most: int, groups: int = 1) -> list[int]:
-    """Tile of each of ``size`` lines: each of ``groups`` is cut into tiles of at most ``most``."""
-    group = size // groups
-    return [g * ceil(group / most) + i // most for g in range(groups) for i in range(group)]
+def _costs(layer: Mapped, known: FaultMap | None, alpha: Tensor, power: float) -> _Costs:
+    """Checked for shapes and values."""
+    name, array = f"of layer {layer.name!r}", layer.hardware.array
+    require(0 < power < inf, "power", power, "0 < power < ∞")
+    shape = tuple(alpha.shape)
+    require(shape == layer.weight_shape, f"shape of the weighting {name}", shape, f"{layer.weight_shape}")
+    valid = bool((alpha >= 0).all()) and bool(alpha.isfinite().all())
+    require(valid, f"weighting {name}", "negative or not finite", "0 ≤ alpha < ∞")
+    if known is not None:
+        found, wanted = tuple(known.cells.shape), array.cell_shape(layer.placement.shape)
+        require(found == wanted, f"shape of the faults {name}", found, f"{wanted}")
+        fits = (known.reference is not None) == array.reference_is_cells
+        require(fits, f"reference of the faults {name}", known.reference, "one if it is made of cells")
+    elif _only_stuck(layer, faults := _faults(layer)):
+        known = faults  # all there is to know, and much faster than the general case
+    return _Costs(layer, known, alpha.detach().to(layer.like()).flatten(1), power)
 
 
-class Mapped(Crossbar):
-    """A layer on hardware whose weights lie where a :class:`Placement` says; made by :func:`mapped`.
+def _only_stuck(layer: Mapped, faults: FaultMap) -> bool:
+    """Whether cells that are not stuck obtain what is asked for, tried with conductances drawn at random."""
+    array = layer.hardware.array
+    u = torch.rand(faults.cells.shape, generator=torch.Generator().manual_seed(0)).to(layer.like())
+    asked = array.g_min + (array.g_max - array.g_min) * u
+    reference = None if faults.reference is None else asked[0, 0, 0]
+    cells, obtained = layer.write(asked, reference, layer.parts())
+    pairs = [(cells, asked, faults.cells), (obtained, reference, faults.reference)]
+    return all(
+        torch.equal(got, _stuck(wanted, state, array))
+        for got, wanted, state in pairs
+        if got is not None and wanted is not None and state is not None
+    )
 
-    Everything else is as in the layer it was made from, ``hardware`` included, which may be swapped
-    (:func:`~cimlib.crossbar.using`) under the same placement. Its draws are those of that layer, and others
-    for the spare rows, whose number changes nothing else; they share their columns with the other rows.
-    Rows that hold no weight are disconnected.
 
-    The conductances of a reading, which amplifiers see, are in the order of the weights, those that wires see
-    in that of the array. Refused, when a layer is made or read, by ``ValueError``: references made of cells,
-    or wires around single arrays, where tiles of columns or groups have orders of their own; converters in
-    other tiles than the rows; wires in tiles that hold spare rows; columns in another order before
-    circuits that differ from column to column.
+def _assigned(costs: Tensor, lines: Sequence[int], places: Sequence[int]) -> list[int]:
+    """The cheapest place for each of ``lines``, its own unless another one gains something, and a spare row
+    only where no other does."""
+    block = costs[torch.tensor(lines)][:, torch.tensor(places)].double().cpu().numpy()
+    away = np.not_equal.outer(lines, places).astype(float)
+    away += len(lines) * np.greater_equal(places, len(costs))
+    gain = _STAY * (block.max() or 1.0) / len(lines) ** 2
+    return [places[int(place)] for place in linear_sum_assignment(block + gain * away)[1]]
+
+
+def _with_rows(costs: _Costs) -> Placement:
+    """The placement with the cheapest order of rows, for each tile of columns if it can have its own."""
+    placement, found = costs.layer.placement, costs.of_rows()
+    home, inputs = placement.row_tiles, costs.alpha.shape[1]
+    orders = []
+    for cost in found.sum(0, keepdim=True) if costs.layer.one_order else found:
+        order: list[int] = []
+        for tile in range(home[-1] + 1):
+            places = [q for q, own in enumerate(home) if own == tile]
+            order += _assigned(cost, [q for q in places if q < inputs], places)
+        orders.append(tuple(order))
+    return replace(placement, rows=tuple(orders) * (len(found) // len(orders)))
+
+
+def _with_columns(costs: _Costs) -> Placement:
+    """The placement with the cheapest order of columns."""
+    placement, found = costs.layer.placement, costs.of_columns()
+    columns: list[int] = []
+    for tile in range(placement.column_tiles[-1] + 1):
+        places = [k for k, own in enumerate(placement.column_tiles) if own == tile]
+        columns += _assigned(found, places, places)
+    return replace(placement, columns=tuple(columns))
+
+
+@torch.no_grad()
+def mapped(
+    model: nn.Module,
+    known: Mapping[str, FaultMap] | None = None,
+    *,
+    weighting: Weighting = "uniform",
+    power: float = 1.0,
+    rows: bool = True,
+    columns: bool = False,
+    spares: int | None = None,
+    tile: tuple[int, int] | None = None,
+    layers: Collection[str] | None = None,
+) -> nn.Module:
+    r"""A copy of a network on its chip, in which the weights of every layer lie where they suffer least.
+
+    For a network of one's own::
+
+        chip = fabricate(program(model, Hardware(StuckAt(on=0.02, off=0.09))), 7)
+        better = mapped(chip)
+        print(evaluate(better, x, y, chips=[7]))
+
+    Args:
+        model: a network on hardware that holds a chip; it is not changed. One that is mapped already is
+            mapped anew, on the spares and in the tiles that it has.
+        known: the stuck cells that are known, by layer: :func:`fault_map`, or what
+            :func:`~cimlib.defects.detected` leaves of it. ``None``: everything that the chip does to a
+            conductance, spread and stuck cells, is known exactly. Wires and amplifiers are not considered.
+        weighting: :math:`\alpha`. ``"uniform"``: 1; ``"magnitude"``: :math:`|w|`, which takes large weights
+            off broken cells, but lets small ones lie on cells stuck on, where errors are largest; or a
+            number ≥ 0 for each weight, by layer: :func:`sensitivity`.
+        power: :math:`r` > 0. 2 with the Fisher information is the loss to second order, layer by layer.
+        rows: whether rows are moved.
+        columns: whether columns are moved, in turn with the rows: a local optimum, several times as slow. It
+            gains nothing worth mentioning where a layer has many more rows than columns (measured).
+        spares: spare rows in each tile of rows; ``None``: as many as there are. They are part of the
+            design: to know their faults, map once with ``rows=False`` and test that.
+        tile: most rows and most columns of a tile, for rows of a ``Conv2d`` in·kh·kw; ``None``: as it is, or
+            no limit. Each tile has its own order of rows, unless it shares a reference with others that is
+            made of cells or behind wires; columns stay in their tile.
+        layers: names of the layers to map; default all.
+
+    The placement is the best for the chip held now, and stays when another chip is taken. Raises
+    ``ValueError`` for a model that is not on hardware or holds no chip, unknown names, maps or weightings of
+    other layers or shapes, and hardware on which lines cannot move as asked (:class:`Mapped`).
     """
-
-    index: Tensor
-    inverse: Tensor
-
-    def __init__(self, layer: Crossbar, placement: Placement) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(layer.__dict__)
-        self._buffers = {name: z for name, z in self._buffers.items() if "/" not in name}
-        self.register_buffer("index", None, persistent=False)
-        self.register_buffer("inverse", None, persistent=False)
-        self.place(placement)
-
-    def place(self, placement: Placement) -> None:
-        """Move the weights; the chip stays. Raises ``ValueError`` for a placement of other weights."""
-        shape = self.weight_shape
-        found = (len(placement.columns), len(placement.rows[0]), placement.groups)
-        wanted = (shape[0], shape[1:].numel(), getattr(self._template, "groups", 1))
-        require(found == wanted, "(columns, rows, groups) of placement", found, f"{wanted}")
-        self.placement = placement
-        self.check()
-        device, cells = self.like().device, placement.index.numel()
-        index = placement.index.flatten()
-        inverse = torch.full((placement.shape[0] * placement.shape[1],), cells)  # unused: one behind the last
-        inverse[index] = torch.arange(cells)
-        self.index, self.inverse = index.to(device), inverse.to(device)
-
-    def check(self) -> None:
-        """Raise ``ValueError`` if the hardware does not go with the placement."""
-        placement, array, circuit = self.placement, self.hardware.array, self.hardware.circuit
-        one = len(set(placement.rows)) == 1
-        allowed = "one order of rows for all columns"
-        alike = one or not array.reference_is_cells
-        require(alike, "placement", "several orders of rows", f"{allowed}, if the reference is made of cells")
-        straight = placement.columns == tuple(range(len(placement.columns)))
-        equal = straight or not circuit.draws(array, self.weight_shape)
-        require(equal, "columns", "in another order", "their own, where amplifiers differ")
-        height = None if placement.tile is None else placement.tile[0]
-        for part in _parts(circuit):
-            if isinstance(part, Wires) and (part.r_row or part.r_col):
-                alike = one or array.structure == "pair"
-                require(alike, "placement", "several orders of rows", f"{allowed} of a single array with wires")
-                whole = part.tile is None or part.tile == placement.tile and not placement.spares
-                require(whole, "tile of the wires", part.tile, "None, or the placement's without spares")
-            if isinstance(part, Converters) and part.rows is not None:
-                taps = self.weight_shape[2:].numel()
-                fits = height == part.rows * taps
-                name = "tile of the placement"
-                require(fits, name, placement.tile, f"({part.rows * taps}, ...), the converters' rows")
-
-    def slots(self) -> dict[str, Draw]:
-        array, cell, columns = self.hardware.array, self.hardware.cell, self.weight_shape[0]
-        rows = self.weight_shape[1:].numel()
-        parts = {"cells": cell.draws(array.draw_shape((columns, rows)))}
-        if array.reference_is_cells:
-            parts["reference"] = cell.draws((rows,))
-        if spares := self.placement.shape[1] - rows:
-            longer = cell.draws(array.draw_shape((columns, rows + 1)))
-            own = {slot for slot, draw in parts["cells"].items() if draw != longer[slot]}  # not a column's
-            parts["spares"] = _only(own, cell.draws(array.draw_shape((columns, spares))))
-            if array.reference_is_cells:
-                parts["spare reference"] = _only(own, cell.draws((spares,)))
-        parts["circuit"] = self.hardware.circuit.draws(array, self.weight_shape)
-        return {f"{part}/{slot}": draw for part, draws in parts.items() for slot, draw in draws.items()}
-
-    def wanted(self) -> Conductances:
-        """Conductances to ask for, µS, cells (slices, sides, out, rows) in the order of the weights."""
-        array = self.hardware.array
-        if self.in_array:
-            cells = self.conductance.flatten(3)
-            target = array.target(torch.zeros_like(cells[0, 0]))
-            return Conductances(cells, target.reference, target.scale)
-        return array.target(self.weight.flatten(1))
-
-    def lay(self, values: Tensor, unused: float | bool = 0.0) -> Tensor:
-        """``values`` (..., out, rows) where they lie: (..., columns, physical rows)."""
-        flat = values.flatten(-2)
-        if self.inverse.shape != self.index.shape:
-            flat = torch.cat((flat, flat.new_full((*flat.shape[:-1], 1), unused)), -1)
-        return flat.index_select(-1, self.inverse).unflatten(-1, self.placement.shape)
-
-    def take(self, values: Tensor) -> Tensor:
-        """The inverse of :meth:`lay`."""
-        out = len(self.placement.columns)
-        return values.flatten(-2).index_select(-1, self.index).unflatten(-1, (out, -1))
-
-    def write(self, cells: Tensor, reference: Tensor | None) -> Written:
-        """Conductances obtained, µS, where cells (slices, sides, columns, physical rows) are asked for."""
-        array, cell = self.hardware.array, self.hardware.cell
-        z = self.parts()
-
-        def obtain(g: Tensor, part: str, spare: str) -> Tensor:
-            rows = self.weight_shape[1:].numel()
-            main = cell(g[..., :rows], z.get(part, {}), array.g_min, array.g_max)
-            if g.shape[-1] == rows:
-                return main
-            draws = {**z.get(part, {}), **z.get(spare, {})}
-            return torch.cat((main, cell(g[..., rows:], draws, array.g_min, array.g_max)), -1)
-
-        if reference is not None and array.reference_is_cells:
-            reference = obtain(reference, "reference", "spare reference")
-        return obtain(cells, "cells", "spares"), reference
-
-    def parts(self) -> dict[str, dict[str, Tensor]]:
-        """The standard draws by part and slot."""
-        z: dict[str, dict[str, Tensor]] = {}
-        for name, value in self.draws().items():
-            part, slot = name.split("/")
-            z.setdefault(part, {})[slot] = value
-        return z
-
-    def read(self) -> Reading:
-        self.check()
-        array, shape = self.hardware.array, self.weight_shape
-        target = self.wanted()
-        reference = target.reference
-        if reference is not None:
-            reference = self._lay_reference(reference)
-        cells, reference = self.write(self.lay(target.cells, array.g_min), reference)
-        connected = None if target.connected is None else self.lay(target.connected, False)
-        if connected is not None:
-            cells = torch.where(connected, cells, self.lay(target.cells))
-        if self.inverse.shape != self.index.shape:  # rows without weights are open
-            used = self.lay(torch.ones_like(target.cells[0, 0], dtype=torch.bool), False)
-            cells = torch.where(used, cells, 0.0)
-            reference = None if reference is None else torch.where(used[0], reference, 0.0)
-        g = Conductances(cells, reference, target.scale, connected)
-        g = self.hardware.circuit.effective(g, self.placement.groups)
-        if g.reference is not None:
-            reference = g.reference[self.index[: shape[1:].numel()]]
-        connected = None if g.connected is None else self.take(g.connected)
-        g = Conductances(self.take(g.cells), reference, g.scale, connected)
-        weight = array.decode(g) if self.in_array else array.decode(g - target)
-        weight = weight.reshape(shape)
-        if not self.in_array:
-            weight = array.represent(self.weight) + weight
-        cells = g.cells.reshape(*g.cells.shape[:2], *shape)
-        connected = None if connected is None else connected.reshape(cells.shape)
-        reference = None if reference is None else reference.reshape(shape[1:])
-        return weight, Conductances(cells, reference, g.scale, connected), self.parts().get("circuit", {})
+    named = {layer.name for layer in _held(model)}
+    require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
+    chosen = named if layers is None else set(layers)
+    require(chosen <= named, "layers", sorted(chosen), f"some of {sorted(named)}")
+    words = not isinstance(weighting, str) or weighting in ("uniform", "magnitude")
+    require(words, "weighting", weighting, "'uniform', 'magnitude' or tensors by layer")
+    for name, given in (("known", known), ("weighting", None if isinstance(weighting, str) else weighting)):
+        if given is not None:
+            require(chosen <= set(given) <= named, name, sorted(given), f"one for each of {sorted(chosen)}")
+    model = copy.deepcopy(model)
+    made = {layer: _made(layer, spares, tile) for layer in crossbars(model) if layer.name in chosen}
+    for layer in made.values():
+        if isinstance(weighting, str):
+            weight = layer.hardware.array.decode(layer.wanted()).reshape(layer.weight_shape)
+            alpha = weight.abs() if weighting == "magnitude" else torch.ones_like(weight)
+        else:
+            alpha = weighting[layer.name]
+        costs = _costs(layer, None if known is None else known[layer.name], alpha, power)
+        moves = [move for move, wanted in ((_with_rows, rows), (_with_columns, columns)) if wanted]
+        for _ in range(_ROUNDS if rows and columns else 1):
+            before = layer.placement
+            for move in moves:
+                layer.place(move(costs))
+            if layer.placement == before:
+                break
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, Crossbar) and child in made:
+                setattr(parent, name, made[child])
+    return made.get(model, model) if isinstance(model, Crossbar) else model

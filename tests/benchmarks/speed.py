@@ -2,7 +2,8 @@
 
 ``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a
 noise-aware training step with a digital one, and with one that adds the same noise by hand; amplifiers
-likewise. Wires are compared with one solution of the same nodal equations for one input by scipy.
+likewise. Wires are compared with one solution of the same nodal equations for one input by scipy, a mapping
+with the assignment problem in it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse.linalg import spsolve
 from torch import nn
 from torch.func import functional_call
@@ -21,7 +23,8 @@ from torch.utils.benchmark import Timer
 
 from cimlib import Hardware, evaluate, fabricate, fresh, program
 from cimlib.circuits import OpAmp
-from cimlib.devices import Gaussian
+from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
+from cimlib.mapping import mapped, row_costs
 from cimlib.models import mlp
 from cimlib.parasitics import crossbar_currents, effective_conductance
 from cimlib.replicas import Replicas
@@ -168,6 +171,17 @@ def compare_replicas(count: int = 200) -> None:
     row(f"{count} Iris chips at once", ours, loop, "one after another")
 
 
+def compare_mapping(n: int) -> None:
+    """A layer of n × n weights laid out on its chip: faults alone, and a spread as well."""
+    known = {"faults": StuckAt(0.02, 0.09), "faults and spread": Device(Lognormal(0.5), StuckAt(0.02, 0.09))}
+    for name, device in known.items():
+        chip = fabricate(program(nn.Linear(n, n), Hardware(device)), 0)
+        costs = row_costs(chip)[0].double().numpy()
+        ours = milliseconds(lambda chip=chip: mapped(chip))
+        reference = milliseconds(lambda costs=costs: linear_sum_assignment(costs))
+        row(f"mapping {n}×{n}, {name}", ours, reference, "the assignment alone")
+
+
 def row(what: str, ours: float, reference: float, name: str) -> None:
     """One line of the table."""
     print(f"{what:36s} {ours:9.2f} ms {reference:9.2f} ms {ours / reference:6.2f} × {name}")
@@ -182,4 +196,6 @@ if __name__ == "__main__":
     for size in (64, 128):
         compare_wires(size)
     compare_replicas()
+    for size in (128, 512):
+        compare_mapping(size)
     sys.stdout.flush()
