@@ -21,8 +21,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.benchmark import Timer
 
-from cimlib import Hardware, evaluate, fabricate, fresh, program
+from cimlib import Hardware, evaluate, fabricate, fresh, presets, program
 from cimlib.circuits import OpAmp
+from cimlib.convnets import vgg8
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
 from cimlib.mapping import mapped, row_costs
 from cimlib.models import mlp
@@ -121,6 +122,24 @@ def compare(name: str, model: nn.Module) -> None:
     row(f"{name}: noise-aware step", aware, milliseconds(step(model, model, x, y)), "digital step")
 
 
+def compare_whole_weights() -> None:
+    """VGG-8 of a quarter of the width, one error a weight, against the published arithmetic by hand."""
+    model, design = vgg8(channels=1, width=0.25), presets("nft-rram1")
+    x, y, generator = torch.rand(BATCH, 1, 32, 32), torch.randint(10, (BATCH,)), torch.Generator()
+
+    def by_hand(x: torch.Tensor) -> torch.Tensor:
+        weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
+        noise = {
+            n: torch.randn(w.shape, generator=generator) * w.abs().max().item() for n, w in weights.items()
+        }
+        return functional_call(model, {n: w + 0.077763 * noise[n] for n, w in weights.items()}, (x,))
+
+    network = fresh(program(model, design))
+    aware = milliseconds(step(network, network, x, y))
+    row("VGG-8 / 4: noise-aware step", aware, milliseconds(step(model, by_hand, x, y)), "the same by hand")
+    row("VGG-8 / 4: noise-aware step", aware, milliseconds(step(model, model, x, y)), "digital step")
+
+
 def compare_amplifiers(name: str, model: nn.Sequential) -> None:
     """Amplifiers with offsets and rails, evaluated chip by chip and trained on one held chip."""
     x, y = torch.rand(IMAGES, 1, 28, 28), torch.randint(10, (IMAGES,))
@@ -192,6 +211,7 @@ if __name__ == "__main__":
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {IMAGES} images; ratios below 1 are faster")
     compare("MLP 784-256-10", mlp(784, 256, 10, seed=0))
     compare("CNN 16-32-64", cnn())
+    compare_whole_weights()
     compare_amplifiers("MLP 784-256-10", mlp(784, 256, 10, bias="row", seed=0))
     for size in (64, 128):
         compare_wires(size)
