@@ -74,6 +74,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol(r"\eta", "learning rate", "1", "lr"),
     Symbol(r"\delta", "derivative of the error with respect to a neuron's output", "1"),
     Symbol("O", "output of a network, one logit a class; with an index: of a feedback", "1"),
+    Symbol("J", "derivatives of a network's outputs with respect to its weights", "1"),
     Symbol("h", "activations that the last layer reads", "1"),
     Symbol(r"a_b,\,a_f", "factors of output and feedback in the loss", "1"),
     Symbol(r"\beta", "strength of the feedback", "1", "OVF.beta, IRS.beta"),

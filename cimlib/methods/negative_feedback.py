@@ -169,7 +169,8 @@ class OVF(NegativeFeedback):
             every layer of VGG-8, but in a ResNet-18 only in the first convolution and in the classifier:
             its blocks keep a spread of their own. All layers draw anew for every feedback in any case.
         bn: ``"every"``: each pass updates the running statistics of BatchNorm, output first (released
-            code, but for the order, which is ours); ``"first"``: the output's pass alone. Passes are
+            code, in which feedbacks run from the largest spread to the smallest; here from the first to
+            the last); ``"first"``: the output's pass alone. Passes are
             normalised by their own batch either way.
 
     Raises ``ValueError`` for arguments out of range and, before training, for a network that is not on
