@@ -765,7 +765,7 @@ def test_clean_is_the_accuracy_of_the_digital_network_with_the_weights_that_were
 
 @pytest.mark.parametrize("method", ["ovf", "plain"])
 def test_steps_down_are_trained_and_read(method):
-    found = experiments.run("negative_feedback", {**NARROW, "method": method, "step": -0.05})
+    found = experiments.run("negative_feedback", {**NARROW, "method": method, "sigma": 0.2, "step": -0.05})
     assert len(found["accuracy"]) == 2
 
 
