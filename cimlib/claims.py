@@ -94,7 +94,8 @@ class Evidence:
     Args:
         label: what it is, in words.
         of: what is measured.
-        against: what it is compared with, value by value on the same seeds or chips; may be absent.
+        against: what it is compared with, value by value on the same seeds or chips, or one value for all;
+            may be absent.
         compare: ``"difference"`` or ``"ratio"`` of the two.
         statistic: ``"mean"`` or ``"std"`` over the values; ``"max"`` or ``"min"`` for what must hold of
             each of them; ``"stragglers"``: how many lie more than five below their mean.
@@ -197,6 +198,8 @@ def measure(evidence: Evidence) -> Measured:
         stale = stale or other_stale
         if evidence.of.over is not None and evidence.of.over == evidence.against.over:
             read, other = read.align(other, join="inner")
+        elif len(other) == 1:  # of the digital network, say: the same for every chip
+            other = pd.Series(other.iloc[0], index=read.index)
         if len(read) != len(other) or len(read) == 0:
             raise ValueError(f"{evidence.label}: {len(read)} and {len(other)} values cannot be paired")
         data = (np.asarray(read, dtype=np.float64), np.asarray(other, dtype=np.float64))

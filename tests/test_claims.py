@@ -23,7 +23,7 @@ def ledger(tmp_path, monkeypatch):
         record = {
             "experiment": "deployed",
             "params": {"structure": name, "scale": "desk"},
-            "result": {"error": values.tolist(), "other": (values / 2).tolist()},
+            "result": {"error": values.tolist(), "other": (values / 2).tolist(), "digital": [4.0]},
             "digest": records.code_digest("deployed"),
         }
         (folder / f"{name}.json").write_text(json.dumps(record))
@@ -86,6 +86,13 @@ def test_spreads_and_ratios_have_bootstrap_intervals_that_repeat(ledger):
     assert first[1].estimate == pytest.approx(ERRORS["a"].mean() / ERRORS["b"].mean())
     assert all(m.low < m.estimate < m.high for m in first)
     assert ledger(spread, ratio, alone).measured == first
+
+
+def test_one_value_is_compared_with_every_chip(ledger):
+    (found,) = ledger({"label": "loss", "of": of(), "against": {"value": "digital"}, "above": 0.0}).measured
+    low, high = stats.ttest_1samp(ERRORS["a"] - 4.0, 0.0).confidence_interval()
+    assert (found.n, found.status) == (50, "holds")
+    assert [found.estimate, found.low, found.high] == pytest.approx([ERRORS["a"].mean() - 4.0, low, high])
 
 
 def test_a_ratio_of_constants_has_no_width(ledger):

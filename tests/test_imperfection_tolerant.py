@@ -13,7 +13,8 @@ from cimlib.circuits import OpAmp
 from cimlib.crossbar import crossbars
 from cimlib.devices import Device, Lognormal, StuckAt
 from cimlib.mapping import fault_map, mapped
-from cimlib.methods.imperfection_tolerant import Retraining, adjusted, on_device
+from cimlib.methods import imperfection_tolerant
+from cimlib.methods.imperfection_tolerant import Retraining, adjusted, frozen, on_device
 from cimlib.models import mlp
 from cimlib.placement import Mapped
 from cimlib.train import CrossEntropy, accuracy
@@ -136,6 +137,144 @@ def test_the_first_layer_is_placed_as_it_is_when_all_are_at_once(trained, data):
     assert adjusted(held, data, epochs=0, lr=0.01, seed=0)[3].placement == once[3].placement
 
 
+# --- iterative freezing -----------------------------------------------------------------------------
+
+
+def on_stuck_cells(model):
+    """Which weights of each layer of an array pair have a cell that is stuck."""
+    straight, maps = mapped(model, rows=False), fault_map(model)
+    return {m.name: m.take(maps[m.name].stuck).any(1)[0] for m in crossbars(straight)}
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """For every training between two fixings: what is fixed, and the weights before and after, by layer."""
+    seen = []
+
+    def spy(model, objective, *args, **options):
+        names = [layer.name for layer in crossbars(model)]
+        fixed = {name: mask.clone() for name, mask in zip(names, objective.fixed, strict=True)}
+        before, _ = ({m.name: m.weight.detach().clone() for m in crossbars(model)}, None)
+        history = fit(model, objective, *args, **options)
+        after = {m.name: m.weight.detach().clone() for m in crossbars(model)}
+        seen.append((fixed, before, after))
+        return history
+
+    monkeypatch.setattr(imperfection_tolerant, "fit", spy)
+    return seen
+
+
+def test_a_chip_without_errors_freezes_nothing(trained, data):
+    perfect = chip(trained, Hardware(array=DoubleArray(w_max=1.0)))
+    found = frozen(perfect, data, per_step=5, batches=1, lr=0.01, seed=0)
+    assert found.steps == found.fixed == 0 and torch.equal(found.model(data[0]), perfect(data[0]))
+
+
+AMPLIFIED = Hardware(StuckAt(0.15, 0.1), DoubleArray(w_max=0.7), OpAmp(gain=100.0, offset=0.01))
+
+
+@pytest.mark.parametrize("hardware", [BROKEN, AMPLIFIED], ids=["broken", "amplified"])
+def test_a_few_weights_are_fixed_at_a_time_and_never_move_again(data, steps, hardware):
+    model = mlp(6, 8, 3, bias="row", seed=0)
+    held = chip(model, hardware)
+    stuck = on_stuck_cells(held)
+    before = copy.deepcopy(held.state_dict())
+    found = frozen(held, data, per_step=4, batches=3, lr=0.02, seed=0, batch_size=50)
+    assert all(torch.equal(value, before[name]) for name, value in held.state_dict().items())
+    previous = {name: torch.zeros_like(mask) for name, mask in steps[0][0].items()}
+    for fixed, start, end in steps:
+        new = {name: mask & ~previous[name] for name, mask in fixed.items()}
+        assert 1 <= sum(int(mask.sum()) for mask in new.values()) <= 4
+        assert all(mask.sum(1).max() <= 1 for mask in new.values())  # 11 columns for 4 weights
+        for name, mask in fixed.items():
+            assert not (previous[name] & ~mask).any()
+            assert torch.equal(start[name][mask], end[name][mask])
+            assert mask.all() or not torch.equal(start[name][~mask], end[name][~mask])
+        previous = fixed
+    assert len(steps) == found.steps
+    assert found.fixed == sum(int(mask.sum()) for mask in previous.values())
+    for layer in crossbars(found.model):
+        name = layer.name
+        assert torch.equal(previous[name], stuck[name]) and torch.equal(layer.weight, steps[-1][2][name])
+        moved = layer.weight[stuck[name]] != before[f"{name}.weight"][stuck[name]]
+        assert moved.any()  # those fixed late have been trained before
+
+
+def test_one_at_a_time_takes_as_many_steps_as_there_are_weights(trained, data):
+    held, options = chip(trained), {"batches": 1, "lr": 0.005, "seed": 0}
+    found = {n: frozen(held, data, per_step=n, **options) for n in (1, 5, 1000)}
+    total = sum(int(mask.sum()) for mask in on_stuck_cells(held).values())
+    assert [one.fixed for one in found.values()] == [total] * 3
+    assert found[1].steps == total > found[5].steps > found[1000].steps == 1
+    assert total / 5 <= found[5].steps
+
+
+@pytest.mark.parametrize("order", ["most sensitive first", "least sensitive first"])
+def test_the_first_to_be_fixed_is_the_weight_that_a_perfect_network_feels_most_or_least(
+    trained, data, steps, order
+):
+    held = chip(trained)
+    frozen(held, data, per_step=1, batches=1, lr=0.01, seed=0, order=order, batch_size=150)
+    ideal = copy.deepcopy(trained)
+    with torch.no_grad():
+        for m in (ideal[1], ideal[3]):
+            m.weight.clamp_(-0.7, 0.7)  # the range of the array
+    weights = [ideal[1].weight, ideal[3].weight]
+    felt = torch.autograd.grad(F.cross_entropy(ideal(data[0]), data[1]), weights)
+    clipped = [trained[1].weight.abs() > 0.7, trained[3].weight.abs() > 0.7]
+    stuck = on_stuck_cells(held)
+    scores = {
+        name: torch.where(out, 0.0, size.abs())
+        for name, size, out in zip(("1", "3"), felt, clipped, strict=True)
+    }
+    ((name, place),) = [(name, mask.nonzero()[0]) for name, mask in steps[0][0].items() if mask.any()]
+    candidates = torch.cat([scores[name][stuck[name]] for name in stuck])
+    extreme = candidates.max() if order == "most sensitive first" else candidates.min()
+    torch.testing.assert_close(scores[name][tuple(place)], extreme, rtol=1e-3, atol=1e-7)
+
+
+def test_weights_that_the_chip_would_enlarge_are_reduced_to_what_training_asks_for(trained, data, steps):
+    held = chip(trained, Hardware(Lognormal(0.5, clip=False), DoubleArray(g_min=0.0, w_max=4.0)))
+    frozen(held, data, per_step=10**4, batches=1, lr=1e-6, seed=0, threshold=0.3)
+    fixed, written, _ = steps[0]
+    for layer in crossbars(held):
+        gain, mask = gains(layer), fixed[layer.name]
+        assert torch.equal(mask, (gain - 1).abs() > 0.3)
+        large, small = mask & (gain > 1), mask & (gain < 1)
+        assert large.any() and small.any()
+        torch.testing.assert_close((written[layer.name] * gain)[large], layer.weight[large])
+        assert torch.equal(written[layer.name][~large], layer.weight[~large])
+
+
+def test_freezing_helps_less_than_training_through_all_that_is_known(data):
+    """Means over chips of a network of one layer, which has little to make up with."""
+    model = mlp(6, 3, seed=0)
+    fit(model, CrossEntropy(), data, epochs=40, lr=0.02, seed=0)
+    losses = {"naive": 0.0, "frozen": 0.0, "retrained": 0.0}
+    for number in range(4):
+        held = chip(model, BROKEN, number)
+        slow = frozen(held, data, per_step=2, batches=2, lr=0.02, seed=0).model
+        retrained = copy.deepcopy(held)
+        fit(retrained, Retraining(), data, epochs=40, lr=0.02, seed=0)
+        for name, one in (("naive", held), ("frozen", slow), ("retrained", retrained)):
+            losses[name] += float(F.cross_entropy(one(data[0]), data[1]).detach())
+    assert losses["retrained"] < losses["frozen"] < losses["naive"]
+
+
+@pytest.mark.parametrize(
+    "array", [BitSliced(w_max=1.0), SingleArray(w_max=1.0, reference_device="cell")], ids=repr
+)
+def test_freezing_works_on_arrays_of_every_kind_mapped_or_not(trained, data, array):
+    for place in (copy.deepcopy, mapped):
+        held = place(chip(trained, Hardware(StuckAt(0.1, 0.1), array)))
+        found = frozen(held, data, per_step=50, batches=2, lr=0.01, seed=0)
+        assert found.fixed > 0 and accuracy(found.model, *data) > accuracy(
+            chip(trained, held[1].hardware), *data
+        )
+        if place is mapped:
+            assert found.model[1].placement == held[1].placement
+
+
 # --- on the device ----------------------------------------------------------------------------------
 
 
@@ -215,9 +354,25 @@ def update(hardware=BROKEN, **options):
     )
 
 
+def freeze(model=None, **options):
+    data = torch.rand(4, 6), torch.arange(4) % 3
+    model = chip(mlp(6, 3, seed=0)) if model is None else model
+    frozen(model, data, **({"per_step": 1, "batches": 1, "lr": 0.1, "seed": 0} | options))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: freeze(per_step=0), ["per_step = 0", "≥ 1"]),
+        (lambda: freeze(batches=1.5), ["batches = 1.5", "≥ 1"]),
+        (lambda: freeze(batch_size=0), ["batch_size = 0", "≥ 1"]),
+        (lambda: freeze(threshold=1.0), ["threshold = 1.0", "< 1"]),
+        (lambda: freeze(order="at random"), ["order = 'at random'", "'least sensitive first'"]),
+        (lambda: freeze(chip(mlp(6, 3), Hardware(StuckAt(0.1)))), ["w_max = None"]),
+        (
+            lambda: freeze(fabricate(program(mlp(6, 3), BROKEN, train="conductance"), 0)),
+            ["model = 'conductances'", "weights"],
+        ),
         (lambda: Retraining(penalty=-1.0), ["penalty = -1.0", "0 ≤ penalty"]),
         (lambda: Retraining(scale=0.0), ["scale = 0.0"]),
         (

@@ -11,17 +11,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cimlib import Hardware, evaluate, fabricate, fresh, program, using
+from cimlib import Hardware, evaluate, fabricate, fit, fresh, program, using
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
 from cimlib.circuits import Converters, OpAmp, Wires
 from cimlib.crossbar import reading_once
 from cimlib.defects import Clusters, DeadLines, FaultMap, detected
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
-from cimlib.mapping import fault_map, mapped, row_costs, sensitivity
+from cimlib.mapping import fault_map, mapped, mapped_jointly, row_costs, sensitivity
 from cimlib.models import mlp
 from cimlib.multilevel import SignedArray
 from cimlib.placement import Mapped, Placement
 from cimlib.replicas import Replicas
+from cimlib.train import CrossEntropy, accuracy
 
 ARRAYS = [
     DoubleArray(),
@@ -438,6 +439,150 @@ def test_a_network_of_ones_own_loses_less_when_it_is_mapped():
     assert damage(better[0]) < damage(chip[0]) and damage(better[3]) < damage(chip[3])
 
 
+# --- without routing --------------------------------------------------------------------------------
+
+
+def layers_of(model):
+    return [module for module in model.modules() if isinstance(module, Mapped)]
+
+
+def total_damage(model):
+    return sum(float(damage(layer)) for layer in model.modules() if hasattr(layer, "weight_shape"))
+
+
+def convolutions():
+    return nn.Sequential(
+        nn.Conv2d(1, 5, 3, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(5, 4, 2, groups=1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 6), nn.Tanh(), nn.Linear(6, 3),
+    ).eval()  # fmt: skip
+
+
+STUCK = StuckAt(0.15, 0.1)
+NETWORKS = {
+    "perceptron": (lambda: mlp(7, 8, 6, 3, seed=0), (5, 7)),
+    "bias row": (lambda: mlp(7, 8, 6, 3, bias="row", seed=0), (5, 7)),
+    "convolutions": (convolutions, (5, 1, 8, 8)),
+}
+
+
+def jointly(kind, known=None, device=STUCK, array=None, number=0, **options):
+    """The network on its chip as it is, and with hidden units in a joint order."""
+    torch.manual_seed(0)
+    hardware = Hardware(device, array or DoubleArray())
+    chip = fabricate(program(NETWORKS[kind][0](), hardware), number)
+    return chip, mapped_jointly(chip, known, **options)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "array", [DoubleArray(), SingleArray(reference_device="cell"), BitSliced()], ids=repr
+)
+def test_a_joint_order_needs_no_routing_and_changes_nothing_on_a_perfect_chip(kind, array):
+    chip, better = jointly(kind, array=array)
+    x = torch.randn(NETWORKS[kind][1], generator=torch.Generator().manual_seed(1))
+    layers = layers_of(better)
+    assert layers[0].placement.rows[0] == tuple(range(len(layers[0].placement.rows[0])))
+    assert layers[-1].placement.columns == tuple(range(3))
+    for one, other in itertools.pairwise(layers):
+        columns, rows = one.placement.columns, other.placement.rows[0]
+        block = len(rows) // len(columns)
+        order = [line * block + i for line in columns for i in range(block)]
+        assert columns != tuple(sorted(columns)) and rows[: len(order)] == tuple(order)
+        assert rows[len(order) :] == tuple(range(len(order), len(rows)))  # of a constant input
+    perfect = Hardware(array=array)
+    with using(better, perfect), using(chip, perfect):
+        assert torch.equal(better(x), chip(x))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_joint_order_of_one_hidden_layer_is_the_best_of_all(seed):
+    torch.manual_seed(seed)
+    linear = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    convolution = nn.Sequential(nn.Conv2d(2, 4, 2), nn.ReLU(), nn.Conv2d(4, 2, 2))
+    flat = nn.Sequential(nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    for model in (linear, convolution, flat):
+        chip = fabricate(program(model, Hardware(Device(Lognormal(0.4), StuckAt(0.1, 0.2)))), seed)
+        first, second = mapped(chip, rows=False)[0], mapped(chip, rows=False)[-1]
+        block = len(second.placement.rows[0]) // 4
+        losses = []
+        for order in itertools.permutations(range(4)):
+            first.place(replace(first.placement, columns=order))
+            rows = tuple(q * block + i for q in order for i in range(block))
+            second.place(replace(second.placement, rows=(rows,)))
+            losses.append(float(damage(first) + damage(second)))
+        assert total_damage(mapped_jointly(chip)) == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "device", [StuckAt(0.1, 0.1), Lognormal(0.5), BROKEN], ids=["stuck", "spread", "all"]
+)
+def test_a_joint_order_never_costs_more_than_straight_lines(kind, device):
+    for number in range(3):
+        chip, better = jointly(kind, device=device, number=number)
+        assert total_damage(better) < total_damage(chip)
+        known = detected(fault_map(chip), missed=1.0)
+        blind = mapped_jointly(chip, known)
+        assert all(
+            layer.placement.columns == tuple(sorted(layer.placement.columns)) for layer in layers_of(blind)
+        )
+
+
+def test_a_joint_order_saves_part_of_what_a_router_of_inputs_saves():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(150) % 3
+    data = torch.randn(150, 6, generator=generator) / 2 + 2 * torch.eye(6)[y], y
+    model = mlp(6, 16, 3, seed=0)
+    fit(model, CrossEntropy(), data, epochs=30, lr=0.01, seed=0)
+    found = {"naive": 0.0, "joint": 0.0, "routed": 0.0}
+    for number in range(12):
+        chip = fabricate(program(model, Hardware(StuckAt(0.15, 0.15))), number)
+        for name, one in (("naive", chip), ("joint", mapped_jointly(chip)), ("routed", mapped(chip))):
+            found[name] += float(accuracy(one, *data)) / 12
+    assert found["naive"] < found["joint"] < found["routed"]
+
+
+def test_in_a_joint_order_no_line_leaves_its_tile():
+    torch.manual_seed(0)
+    chip = fabricate(program(mlp(7, 8, 8, 3), Hardware(StuckAt(0.2, 0.2))), 0)
+    better = mapped_jointly(mapped(chip, rows=False, tile=(3, 4)))
+    first, second, _ = layers_of(better)
+    assert len(set(second.placement.rows)) == 1 and second.placement.rows[0] == first.placement.columns
+    groups = [{0, 1, 2}, {3}, {4, 5}, {6, 7}]  # columns cut at 4, rows at 3 and 6
+    assert all({first.placement.columns[k] for k in group} == group for group in groups)
+    assert total_damage(better) < total_damage(chip)
+
+
+def test_hidden_channels_inside_a_block_are_a_chain_and_what_is_outside_stays():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1)
+
+        def forward(self, x):
+            return x + self.two(F.relu(self.one(x)))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), Block(), nn.Flatten(), nn.Linear(16, 3))
+    chip = fabricate(program(model, Hardware(StuckAt(0.1, 0.1))), 0)
+    with pytest.raises(ValueError, match="chains = None.*'Block'"):
+        mapped_jointly(chip)
+    better = mapped_jointly(chip, chains=[("1.one", "1.two")])
+    one, two = layers_of(better)
+    assert one.placement.columns != tuple(range(6)) and two.placement.columns == tuple(range(4))
+    assert two.placement.rows[0][::9] == tuple(9 * q for q in one.placement.columns)
+    assert not isinstance(better[0], Mapped) and not isinstance(better[3], Mapped)
+
+
+def test_a_joint_order_starts_from_straight_lines_and_weighs_what_it_is_told_to():
+    chip, better = jointly("perceptron")
+    again = mapped_jointly(mapped(chip, columns=True))
+    assert [one.placement for one in layers_of(again)] == [one.placement for one in layers_of(better)]
+    counts = {str(k): torch.full(chip[k].weight_shape, 1000.0 if k == 3 else 1.0) for k in (1, 3, 5)}
+    favoured = mapped_jointly(chip, weighting=counts)
+    assert damage(favoured[3]) < damage(better[3])
+
+
 # --- what weights count -----------------------------------------------------------------------------
 
 
@@ -585,6 +730,11 @@ def test_hardware_that_does_not_go_with_the_mapping_is_refused_when_it_is_swappe
 # --- by name ----------------------------------------------------------------------------------------
 
 
+def grouped(groups):
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 2, 1, groups=groups))
+    return fabricate(program(model, Hardware(StuckAt(0.1))), 0)
+
+
 def held(**options):
     return fabricate(program(nn.Linear(3, 2), Hardware(StuckAt(0.1), **options)), 0)
 
@@ -612,6 +762,14 @@ def held(**options):
             ["reference of the faults of layer ''", "made of cells"],
         ),
         (lambda: mapped(held(), layers=["a"]), ["layers = ['a']", "['']"]),
+        (lambda: jointly("perceptron", chains=[("1", "2")]), ["chains = [('1', '2')]", "'5'"]),
+        (lambda: jointly("perceptron", chains=["13"]), ["chains = ['13']", "not strings"]),
+        (lambda: jointly("perceptron", chains=[("1", "1")]), ["chains", "none twice"]),
+        (lambda: jointly("perceptron", chains=[("1", "3"), ("5", "3")]), ["chains", "one layer before"]),
+        (lambda: jointly("perceptron", chains=[("1", "5")]), ["inputs of '5' = 6", "8 outputs of '1'"]),
+        (lambda: jointly("perceptron", {}), ["known = []"]),
+        (lambda: mapped_jointly(mapped(grouped(2), spares=1, layers=["0"])), ["groups of '1' = 2"]),
+        (lambda: mapped_jointly(mapped(grouped(1), spares=1, layers=["0"])), ["spares of '0' = 1"]),
         (lambda: mapped(held(), layers="a"), ["layers = 'a'", "not one string"]),
         (lambda: mapped(held(), spares=-1), ["spares = -1", "≥ 0"]),
         (lambda: mapped(held(), tile=(0, 2)), ["tile = (0, 2)", "integers ≥ 1"]),

@@ -159,7 +159,6 @@ def frozen(
     lr: float,
     seed: int,
     threshold: float = 0.2,
-    reduce: bool = True,
     order: Literal["most sensitive first", "least sensitive first"] = "most sensitive first",
     batch_size: int = 128,
 ) -> Frozen:
@@ -183,18 +182,18 @@ def frozen(
     A step fixes weights and then trains, until no free weight is on abnormal cells.
 
     Args:
-        model: a network on hardware that holds a chip, its weights programmed; it is not changed.
+        model: a network on hardware that holds a chip, its weights programmed; it is not changed. Its arrays
+            need ``w_max``: else the scale follows the largest weight, and moves what is fixed.
         data: x (n, ...), y (n,).
         per_step: N ≥ 1; in the paper 1, 5, 10 and 20.
         batches: updates in a step, ≥ 1, an epoch at most, of samples drawn anew for it.
         lr: of Adam, which goes on from step to step.
         seed: of the batches, ≥ 0.
         threshold: of the badness, 0 ≤ threshold < 1; the paper's is not found.
-        reduce: ``False`` fixes weights without reducing them.
         order: which weights come first; the paper's is not found.
         batch_size: ≥ 1.
 
-    Raises ``ValueError`` for arguments out of range and conductances trained in the array.
+    Raises ``ValueError`` for arguments out of range, conductances trained in the array and no ``w_max``.
     """
     for name, value in (("per_step", per_step), ("batches", batches), ("batch_size", batch_size)):
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
@@ -206,7 +205,9 @@ def frozen(
     require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
     model = mapped(model, rows=False)
     layers = [layer for layer in crossbars(model) if isinstance(layer, Mapped)]
-    require(not any(layer.in_array for layer in layers), "model", "conductances", "weights, programmed")
+    for layer in layers:
+        require(not layer.in_array, "model", "conductances", "weights, programmed")
+        require(layer.hardware.array.w_max is not None, "w_max", None, "set, or nothing stays fixed")
     stuck = [
         _on_stuck_cells(layer, known) for layer, known in zip(layers, fault_map(model).values(), strict=True)
     ]
@@ -224,7 +225,7 @@ def frozen(
         scores = [signs[order] * score for score in objective.sensitivities(model, samples)]
         for i, now in enumerate(_first(scores, left, per_step)):
             weight, state = layers[i].weight, adam.state[layers[i].weight]
-            weight.data = torch.where(now & reduce, weight / gains[i].clamp(min=1), weight).detach()
+            weight.data = torch.where(now, weight / gains[i].clamp(min=1), weight).detach()
             objective.fixed[i] |= now
             if state:
                 state["exp_avg"][now] = 0  # or they would drift on
@@ -252,9 +253,10 @@ class _Freezing(CrossEntropy):
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         try:
             for layer, fixed in zip(self.layers, self.fixed, strict=True):
-                weight, g, z = layer.read()
+                with torch.no_grad():
+                    weight, g, z = layer.read()
                 free = layer.hardware.array.represent(layer.weight)
-                layer.reading = torch.where(fixed, weight.detach(), free), g, z
+                layer.reading = torch.where(fixed, weight, free), g, z
             return super().__call__(model, batch)
         finally:
             for layer in self.layers:
