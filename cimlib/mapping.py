@@ -487,12 +487,12 @@ def mapped_jointly(
     once = all(len(set(lines)) == len(lines) for lines in (*chains, *zip(*pairs, strict=True)))
     require(once, "chains", chains, "one layer before and one behind each, none twice")
     for first, second in pairs:
+        groups = getattr(layers[second]._template, "groups", 1)
+        require(groups == 1, f"groups of {second!r}", groups, "1, behind another layer")
         units, shape = layers[first].weight_shape[0], layers[second].weight_shape
         block, rest = divmod(shape[1], units)
         fits = block >= 1 and rest <= (len(shape) == 2)
         require(fits, f"inputs of {second!r}", shape[1], f"a multiple of the {units} outputs of {first!r}")
-        groups = getattr(layers[second]._template, "groups", 1)
-        require(groups == 1, f"groups of {second!r}", groups, "1, behind another layer")
     model, costs = _prepared(model, chosen, known, weighting, power)
     for layer in (one.layer for one in costs.values()):
         old = layer.placement

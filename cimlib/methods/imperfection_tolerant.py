@@ -176,8 +176,8 @@ def frozen(
     * *fixed*: from then on it is what the chip makes of that, and does not train;
     * *independent*: no column gives a step more than its share, N by the number of columns, rounded up, so
       that each keeps others to make up for them. Where a column runs out, a step fixes fewer than N;
-    * *the others* train as on a perfect chip. Unlike :class:`Retraining`, this does not see the errors of
-      weights that are not fixed yet, and to the end not those below ``threshold``.
+    * *the others* train as on a perfect chip, within the range of the array. Unlike :class:`Retraining`, this
+      does not see errors of weights that are not fixed yet, and to the end not those below ``threshold``.
 
     A step fixes weights and then trains, until no free weight is on abnormal cells.
 
@@ -207,7 +207,7 @@ def frozen(
     layers = [layer for layer in crossbars(model) if isinstance(layer, Mapped)]
     for layer in layers:
         require(not layer.in_array, "model", "conductances", "weights, programmed")
-        require(layer.hardware.array.w_max is not None, "w_max", None, "set, or nothing stays fixed")
+        require(layer.hardware.array.w_max is not None, "w_max", None, "set, for weights that stay fixed")
     stuck = [
         _on_stuck_cells(layer, known) for layer, known in zip(layers, fault_map(model).values(), strict=True)
     ]
@@ -215,6 +215,9 @@ def frozen(
     adam = torch.optim.Adam(model.parameters(), lr)
     generator, steps = torch.Generator().manual_seed(seed), 0
     while True:
+        for layer in layers:
+            most = (1 - _NOTHING) * layer.hardware.array.full_scale(layer.weight)
+            layer.weight.data.clamp_(-most, most)  # at the end of its range, every weight would seem stuck
         gains = [_through(layer)[1] for layer in layers]
         found = zip(objective.fixed, stuck, gains, strict=True)
         left = [~fixed & (known | ((1 - gain).abs() > threshold)) for fixed, known, gain in found]
@@ -255,8 +258,10 @@ class _Freezing(CrossEntropy):
             for layer, fixed in zip(self.layers, self.fixed, strict=True):
                 with torch.no_grad():
                     weight, g, z = layer.read()
-                free = layer.hardware.array.represent(layer.weight)
-                layer.reading = torch.where(fixed, weight, free), g, z
+                array = layer.hardware.array
+                cells = torch.where(fixed, g.cells, array.target(layer.weight).cells)
+                weight = torch.where(fixed, weight, array.represent(layer.weight))
+                layer.reading = weight, replace(g, cells=cells), z
             return super().__call__(model, batch)
         finally:
             for layer in self.layers:
