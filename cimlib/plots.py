@@ -47,6 +47,10 @@ COLOURS = {
     "correctnet": "#CC79A7",
     "ovf": "#0072B2",
     "irs": "#009E73",
+    "none": "#000000",
+    "mapping": "#E69F00",
+    "retraining": "#56B4E9",
+    "both": "#0072B2",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches
