@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html test run refresh sweep stale bench clean
+.PHONY: help book html test run refresh sweep stale recheck bench clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
@@ -18,6 +18,7 @@ help:
 	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
 	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
 	@echo "make stale    list the records made by older code"
+	@echo "make recheck  accept them if a sample comes out the same: make recheck EXPERIMENT=deployed"
 	@echo "make bench    the speed table"
 	@echo "make clean    remove everything that was built, records and .venv excepted"
 
@@ -52,6 +53,9 @@ sweep: $(STAMP)
 
 stale: $(STAMP)
 	@$(BIN)/python -m cimlib.records stale
+
+recheck: $(STAMP)
+	@$(BIN)/python -m cimlib.records recheck $(EXPERIMENT)
 
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py

@@ -7,6 +7,7 @@ twice. Command line::
 
     python -m cimlib.records run data/sweeps/deployed.yml KEY
     python -m cimlib.records stale
+    python -m cimlib.records recheck deployed
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -127,9 +128,7 @@ def run(point: Point) -> Path:
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
-        partial = point.path.with_suffix(".partial")
-        partial.write_text(json.dumps(record) + "\n")
-        os.replace(partial, point.path)
+        _write(point.path, record)
     return point.path
 
 
@@ -190,6 +189,55 @@ def stale() -> list[Path]:
     return [path for path in paths if is_stale(_load(path))]
 
 
+def covering(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Some of these records, cheap ones first, that together have every value of every parameter."""
+
+    def values(record: Mapping[str, Any]) -> set[tuple[str, str]]:
+        return {(name, repr(value)) for name, value in record["params"].items()}
+
+    missing: set[tuple[str, str]] = set().union(*map(values, found))
+    chosen = []
+    while missing:
+        best = max(found, key=lambda record: len(values(record) & missing) / max(record["seconds"], 1e-3))
+        chosen.append(best)
+        missing -= values(best)
+    return chosen
+
+
+def recheck(experiment: str) -> list[str]:
+    """Accept the records of older code, if the present code makes the same of a sample of them.
+
+    The sample has every value of every parameter at least once. It is run again and compared number by
+    number; only times (results whose names end in ``_seconds``) may differ. If all agree, every stale record
+    of the experiment becomes one of the present code and says so under ``rechecked``. Meant for changes that
+    should change nothing, in which code was moved or added.
+
+    Returns the keys that were run. Raises ``ValueError`` naming those that differ, and then changes nothing.
+    """
+    older = {path.stem: _load(path) for path in stale() if path.parent.name == experiment}
+    by_params = {json.dumps(record["params"], sort_keys=True): key for key, record in older.items()}
+    sample = [by_params[json.dumps(r["params"], sort_keys=True)] for r in covering(list(older.values()))]
+    differ = []
+    for key in sample:
+        torch.set_num_threads(older[key]["threads"])
+        again, before = experiments.run(experiment, older[key]["params"]), older[key]["result"]
+        measured = {name for name in {*again, *before} if not name.endswith("_seconds")}
+        differ += [key] if any(again.get(name) != before.get(name) for name in measured) else []
+    if differ:
+        raise ValueError(f"records {differ} of {experiment} are not what the present code makes of them")
+    for key, record in older.items():
+        note = {"digest": record["digest"], "commit": _commit(experiment), "rerun": sample}
+        change = {"digest": code_digest(experiment), "rechecked": [*record.get("rechecked", []), note]}
+        _write(RESULTS / experiment / f"{key}.json", {**record, **change})
+    return sample
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record) + "\n")
+    os.replace(partial, path)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m cimlib.records", description=__doc__)
@@ -198,7 +246,12 @@ def main(arguments: list[str] | None = None) -> None:
     one.add_argument("sweep", type=Path)
     one.add_argument("key")
     commands.add_parser("stale", help="list records made by older code")
+    again = commands.add_parser("recheck", help="accept records of older code if a sample comes out the same")
+    again.add_argument("experiment", choices=experiments.names())
     args = parser.parse_args(arguments)
+    if args.command == "recheck":
+        print(f"the same again: {', '.join(recheck(args.experiment)) or 'nothing is stale'}")
+        return
     if args.command == "stale":
         print("\n".join(str(path.relative_to(ROOT)) for path in stale()))
         return

@@ -72,6 +72,47 @@ def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, mon
     assert records.stale() == [] and not records.read("deployed").stale.any()
 
 
+def aged(path, **change):
+    """The record at ``path`` as if older code had made it."""
+    record = {**json.loads(path.read_text()), "digest": "0" * 16}
+    record["result"] = {**record["result"], **change}
+    path.write_text(json.dumps(record))
+    return record
+
+
+def test_records_of_older_code_are_accepted_if_a_sample_comes_out_the_same(sweep, capsys, monkeypatch):
+    paths = [records.run(point) for point in records.points(sweep)]
+    older = [aged(path, fit_seconds=[0.0]) for path in paths]
+    monkeypatch.setattr(records, "ROOT", paths[0].parents[2])
+    monkeypatch.setattr(records, "covering", lambda found: found[:1])
+    records.main(["recheck", "deployed"])
+    assert records.stale() == [] and paths[0].stem in capsys.readouterr().out
+    for path, record in zip(paths, older, strict=True):
+        kept = json.loads(path.read_text())
+        (note,) = kept.pop("rechecked")
+        assert note["digest"] == "0" * 16 and note["rerun"] == [min(path.stem for path in paths)]
+        assert {**kept, "digest": "0" * 16} == record
+    assert records.recheck("deployed") == []
+
+
+@pytest.mark.parametrize("change", [{"error": [0.0, 0.0]}, {"more": [1.0]}])
+def test_one_number_that_differs_and_no_record_is_accepted(sweep, change):
+    first, second = (records.run(point) for point in records.points(sweep))
+    before = [aged(first, **change), aged(second)]
+    with pytest.raises(ValueError, match=first.stem):
+        records.recheck("deployed")
+    assert [json.loads(path.read_text()) for path in (first, second)] == before
+
+
+def test_a_sample_has_every_value_of_every_parameter_and_cheap_records_first():
+    def record(seconds, **params):
+        return {"seconds": seconds, "params": params}
+
+    found = [record(9, a=1, b=1), record(1, a=1, b=2), record(1, a=2, b=1), record(1, a=1, b=1)]
+    assert records.covering(found) == [found[1], found[2]]
+    assert records.covering([]) == []
+
+
 def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
     point = records.points(sweep)[0]
 
