@@ -170,6 +170,22 @@ def test_no_gradient_reaches_a_stuck_cell():
 # --- maps -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("array", [DoubleArray, SingleArray])
+@pytest.mark.parametrize(("on", "off"), [(0.01, 0.0), (0.0, 0.01), (0.004, 0.006)])
+def test_stuck_cells_cost_what_the_chapter_derives_to_first_order(array, on, off):
+    largest, layer = 0.7, nn.Linear(300, 300, bias=False)
+    with torch.no_grad():
+        w = layer.weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
+    network = program(layer, Hardware(StuckAt(on=on, off=off), array(w_max=largest)))
+    with torch.no_grad():
+        error = torch.stack([fabricate(network, chip).read()[0] - w for chip in range(8)]).square().mean()
+    if array is DoubleArray:
+        expected = on * ((largest - w.abs()) ** 2 + largest**2) + off * w**2
+    else:
+        expected = on * (largest - w) ** 2 + off * (largest + w) ** 2
+    assert error.item() == pytest.approx(expected.mean().item(), rel=0.05)
+
+
 @pytest.mark.parametrize("layer", [nn.Linear(40, 30), nn.Conv2d(4, 30, 3), nn.Conv2d(8, 30, 3, groups=2)])
 def test_the_map_of_a_chip_shows_where_what_is_written_does_not_matter(layer):
     device = Device(Clusters(0.02, 0.03), StuckAt(0.05, 0.1))

@@ -76,7 +76,7 @@ class Params:
     false_alarms: float = 0.0
     mismeasured: float = 0.0
     routing: str = "rows"
-    weighting: str = "uniform"
+    weighting: Literal["uniform", "magnitude", "gradient", "fisher"] = "uniform"
     power: float = 2.0
     spares: int = 0
     tile: int = 0
@@ -115,25 +115,32 @@ class Params:
             ("device", ("cpu", "cuda")),
         ):
             require(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(map(repr, allowed)))
-        counts = (
-            "epochs retrain_epochs per_step batch pulse_batch images chips hidden n_train n_retrain levels"
-        )
-        for name in counts.split():
+        counts = "epochs retrain_epochs per_step cluster batch pulse_batch images chips hidden levels"
+        for name in (*counts.split(), "n_train", "n_retrain"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
         for name in ("layers", "tile", "spares", "iterations", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
         for name in ("lr", "retrain_lr", "pulse_lr", "power"):
             require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
-        for name in ("missed", "false_alarms", "dead"):
+        for name in ("missed", "false_alarms", "dead", "stuck"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), f"0 ≤ {name} ≤ 1")
-        joint = self.routing == "rows" or (self.network != "resnet18" and self.spares == 0)
-        require(joint, "routing", self.routing, "'rows' for 'resnet18' and for spares")
+        joint = self.routing == "rows" or (
+            self.network != "resnet18" and self.remedy != "adjusted" and self.spares == 0
+        )
+        require(joint, "routing", self.routing, "'rows' for 'resnet18', 'adjusted' and spares")
         require(0 < self.w_range <= 1, "w_range", self.w_range, "0 < w_range ≤ 1")
+        apart = not (self.missed or self.false_alarms) or (self.stuck > 0 and self.cluster == 1)
+        wrong = (self.missed, self.false_alarms)
+        require(apart, "(missed, false_alarms)", wrong, "(0, 0) unless stuck > 0 and cluster = 1")
+        alone = self.remedy not in ("adjusted", "freezing") or self.dataset != "cifar10"
+        require(alone, "remedy", self.remedy, "another for 'cifar10', whose training is augmented")
         told = 0 <= self.mismeasured < float("inf") and (self.mismeasured == 0 or self.sigma > 0)
         require(told, "mismeasured", self.mismeasured, "0 ≤ mismeasured < ∞ (std of ln g), 0 if sigma is")
         written = not self.iterations or self.clip or self.sigma == 0
         require(written, "clip", self.clip, "True for iterations on the device at sigma > 0")
         self.hardware(), self.pulses(), Retraining(self.penalty)
+        if self.network != "mlp":
+            _digital(self)
 
     def hardware(self) -> Hardware:
         """The cells in their array."""
@@ -298,7 +305,8 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
         return fabricate(copy.deepcopy(_noise(params)), chip), 0.0
     model = fabricate(on_arrays(digital(_trained(params)), params), chip)
     tile = (params.tile, params.tile) if params.tile else None
-    if params.spares or tile:
+    errs = params.missed or params.false_alarms or params.mismeasured
+    if params.spares or tile or errs:  # what a test reports is of the cells where they lie
         model = mapped(model, rows=False, spares=params.spares, tile=tile)
     report(model, params, chip)
     start = time.perf_counter()
@@ -326,11 +334,19 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
             epochs=-(-params.retrain_epochs // stages),
             lr=params.retrain_lr,
             seed=params.seed,
+            weighting=params.weighting,
             power=params.power,
             penalty=params.penalty,
             batch_size=params.batch,
         )
     return fabricate(model, chip), seconds
+
+
+def _unread(params: Params) -> Params:
+    """What repaired networks depend on, the rest as by default: all but reading and updates on the device."""
+    kept = Params()
+    later = "iterations pulse_batch pulse_lr levels cycle_to_cycle images chips"
+    return replace(params, **{name: getattr(kept, name) for name in later.split()})
 
 
 def _iterated(model: nn.Module, params: Params, chip: int) -> tuple[nn.Module, float, float]:
@@ -363,19 +379,19 @@ def run(params: Params) -> dict[str, Any]:
         name: [] for name in ("accuracy", "validation_error", "mapping_seconds", "pulses", "writes")
     }
 
-    unread: dict[str, Any] = {"iterations": 0, "images": 1, "chips": 1}
-
     def note(**values: float) -> None:
         for name, value in values.items():
             found[name].append(float(f"{value:.5g}"))
 
     for chip in range(params.chips):
-        model, seconds = repaired(replace(params, **unread), chip)
+        model, seconds = repaired(_unread(params), chip)
         with _precision(params):
             model, pulses, writes = _iterated(model, params, chip)
             read, error = (evaluate(model, *batch, [chip], READ).accuracy[0] for batch in (test, check))
         note(accuracy=read, validation_error=100 - error, mapping_seconds=seconds)
         note(pulses=pulses, writes=writes)
     with _precision(params):
-        clean = float(accuracy(digital(_trained(params)), *test))
+        batches = zip(*(torch.split(part, READ) for part in test), strict=True)
+        hits = sum(float(accuracy(digital(_trained(params)), x, y)) * len(y) for x, y in batches)
+        clean = hits / len(test[1])
     return {**found, "clean": [float(f"{clean:.5g}")]}
