@@ -1,0 +1,556 @@
+"""A network whose cells drift, and what is done about it, chip by chip.
+
+Used by the chapters on DoRA calibration and on VeRA+. A network is trained for perfect cells, programmed, and
+read a time later, on the same chip as it has become. What each remedy knows of that:
+
+- ``"none"``: nothing; with a ``compensation`` it is drift compensation alone.
+- ``"batchnorm"``: its statistics are found anew on the chip.
+- ``"lora"``, ``"dora"``, ``"vera"``: digital stages beside the arrays, calibrated on the chip,
+  ``"distilled"`` layer by layer or ``"end to end"``, or ``"offline"``: one set of numbers for all chips,
+  trained on instances of the drift that are not among those read.
+- ``"retraining"``: every weight, off the chip, through what this chip will have made of it. No device can do
+  that, for the weights are written with the drift to come in mind: a bound, not a remedy.
+- ``"noise"``: one network for all chips, trained on for fresh ones before it is programmed.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cimlib.adapters import (
+    Adapter,
+    DoRA,
+    LoRA,
+    Projections,
+    VeRA,
+    adapters,
+    attach,
+    cost,
+    projections,
+    state,
+)
+from cimlib.arrays import DoubleArray
+from cimlib.circuits import Converters, Ideal
+from cimlib.convnets import scaled
+from cimlib.crossbar import Crossbar, crossbars, fabricate, fresh, program, seeded
+from cimlib.data import load
+from cimlib.devices import require
+from cimlib.drift import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, seconds
+from cimlib.experiments import negative_feedback
+from cimlib.hardware import Hardware
+from cimlib.methods.calibration import (
+    AdapterTraining,
+    Schedule,
+    compensate,
+    distil,
+    greedy,
+    recalibrate_batchnorm,
+)
+from cimlib.methods.imperfection_tolerant import Retraining
+from cimlib.models import mlp
+from cimlib.montecarlo import evaluate
+from cimlib.train import Batch, CrossEntropy, Objective, accuracy, fit
+
+REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining", "noise")
+STAGES = ("lora", "dora", "vera")
+DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
+# each cell as it is right after programming, in an array of the range for which it was measured, µS
+CELLS: dict[str, tuple[Drift, DoubleArray]] = {
+    "pcm": (PCM(), DoubleArray(0.0, 25.0)),
+    "cmo": (CMOReRAM(), DoubleArray(*CMOReRAM.RANGE)),
+    "cmo, 2 %": (CMOReRAM(acceptance="2 %"), DoubleArray(*CMOReRAM.RANGE)),
+    "wan": (WanReRAM(), DoubleArray(0.0, 40.0)),
+    "relative": (RelativeDrift(), DoubleArray(0.0, 100.0)),
+}
+TIMES = ("1 s", "1 minute", "1 hour", "1 day", "1 week", "1 month", "1 year", "10 years")
+READ = 250  # images per forward pass of an evaluation
+CHECK = 1000  # most validation images
+TRAINING, SCORING = 100_000, 200_000  # numbers of the first instance to train on, and to judge a set by
+
+
+@dataclass(frozen=True)
+class Params:
+    """``cell``: see :data:`CELLS`. ``t``: time since programming, such as ``"10 years"``; in its place
+    ``"relative"`` has ``rho``, std of a conductance relative to its target. ``adc_bits`` of every read-out, 0
+    for none.
+
+    ``compensation``: none, or one factor for each layer (``"global"``) or ``"column"``, from a ``readout`` by
+    ``"images"``, those of the calibration, or by ``"rows"``, one after the other. It belongs to a reading and
+    is made anew for each.
+
+    A remedy is trained on ``samples`` training images, ``calibration_epochs`` (of each layer if distilled) at
+    ``calibration_lr``. ``rank`` of the stages; ``inputs`` from which a layer is distilled; ``shared``: the
+    projections of VeRA are the same for all layers. Offline there are ``instances`` of the drift, and
+    ``threshold``: τ of the greedy schedule over :data:`TIMES`, or 0 for one set.
+
+    ``calibrated_at``: time at which a remedy is trained, of a schedule what the clock says; ``""``: ``t``.
+    ``trained_on``: cell on which it is trained ahead of all chips; ``""``: ``cell``. A remedy made for chip c
+    is read on chip c + ``other_chip``.
+
+    ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of ResNet-18
+    ``width`` counts. Chips 0 … ``chips - 1``."""
+
+    scale: str = "quick"
+    network: str = "mlp"
+    dataset: str = "digits"
+    cell: str = "pcm"
+    t: str = "10 years"
+    rho: float = 0.2
+    adc_bits: int = 0
+    compensation: Literal["none", "global", "column"] = "none"
+    readout: str = "rows"
+    remedy: str = "dora"
+    training: str = "distilled"
+    rank: int = 2
+    samples: int = 10
+    calibration_epochs: int = 100
+    calibration_lr: float = 0.01
+    inputs: Literal["student", "teacher"] = "student"
+    shared: bool = True
+    instances: int = 4
+    threshold: float = 0.0
+    calibrated_at: str = ""
+    trained_on: str = ""
+    other_chip: int = 0
+    layers: int = 1
+    hidden: int = 32
+    width: float = 0.125
+    epochs: int = 40
+    n_train: int = 1077
+    lr: float = 0.005
+    batch: int = 32
+    images: int = 360
+    chips: int = 5
+    seed: int = 0
+    precision: str = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("network", tuple(DATASETS)),
+            ("dataset", DATASETS.get(self.network, ())),
+            ("cell", tuple(CELLS)),
+            ("compensation", ("none", "global", "column")),
+            ("readout", ("images", "rows")),
+            ("remedy", REMEDIES),
+            ("training", ("distilled", "end to end", "offline")),
+            ("inputs", ("student", "teacher")),
+            ("trained_on", ("", *CELLS)),
+            ("precision", ("float32", "bfloat16")),
+            ("device", ("cpu", "cuda")),
+        ):
+            require(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(map(repr, allowed)))
+        counts = "rank samples calibration_epochs instances epochs batch images chips hidden n_train"
+        for name in counts.split():
+            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
+        for name in ("other_chip", "layers", "seed"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
+        for name in ("lr", "calibration_lr"):
+            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
+        require(0 <= self.threshold <= 1, "threshold", self.threshold, "0 ≤ threshold ≤ 1, 0 for one set")
+        last = TRAINING - self.chips
+        require(self.other_chip <= last, "other_chip", self.other_chip, f"other_chip ≤ {last}")
+        normalised = self.network != "mlp" or self.remedy != "batchnorm"
+        require(normalised, "remedy", self.remedy, "'batchnorm' for 'resnet18'")
+        ahead = self.trained_on == "" or self.for_all or self.remedy == "noise"
+        require(ahead, "trained_on", self.trained_on, "'' unless trained offline, or 'noise'")
+        require(self.on_chip or self.other_chip == 0, "other_chip", self.other_chip, "0 for this remedy")
+        timed = self.threshold == 0 or (self.for_all and bool(self.times))
+        require(timed, "threshold", self.threshold, "0 unless trained offline, on a cell with a clock")
+        seconds(self.t), seconds(self.when), RelativeDrift(self.rho), scaled(1, self.width)
+        self.hardware(self.t)
+        if not self.threshold:
+            self.effect(self.when, self.trained_on)
+
+    @property
+    def for_all(self) -> bool:
+        """Whether stages are trained offline, one set for all chips."""
+        return self.remedy in STAGES and self.training == "offline"
+
+    @property
+    def on_chip(self) -> bool:
+        """Whether a remedy is made for one chip."""
+        return self.remedy not in ("none", "noise") and not self.for_all
+
+    @property
+    def when(self) -> str:
+        """The time for which a remedy is trained, or a set of a schedule chosen."""
+        return self.calibrated_at or self.t
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """Those of :data:`TIMES` at which the cell that a schedule is trained on is known."""
+        cell, _ = CELLS[self.trained_on or self.cell]
+        if isinstance(cell, RelativeDrift):
+            return ()
+        return ("1 s", "1 day") if isinstance(cell, WanReRAM) else TIMES
+
+    def effect(self, t: str = "", cell: str = "") -> Drift:
+        """The cell at a time; just programmed if there is none."""
+        start, _ = CELLS[cell or self.cell]
+        if not t:
+            return start
+        return replace(start, rho=self.rho) if isinstance(start, RelativeDrift) else start.at(t)
+
+    def hardware(self, t: str = "") -> Hardware:
+        """The cells in their array at a time; just programmed if there is none."""
+        circuit = Converters(adc_bits=self.adc_bits) if self.adc_bits else Ideal()
+        return Hardware(self.effect(t), CELLS[self.cell][1], circuit)
+
+
+_RESNET = {"network": "resnet18", "dataset": "cifar10", "precision": "bfloat16"}
+SCALES: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "desk": {
+        **_RESNET,
+        "width": 0.25,
+        "epochs": 15,
+        "n_train": 20_000,
+        "lr": 0.01,
+        "batch": 64,
+        "images": 1000,
+        "chips": 10,
+    },
+    "paper": {
+        **_RESNET,
+        "width": 1.0,
+        "epochs": 200,
+        "n_train": 45_000,
+        "lr": 0.01,
+        "batch": 128,
+        "images": 10_000,
+        "chips": 100,
+    },
+}
+
+
+def data(params: Params) -> dict[str, int]:
+    """Data sets used, with the number of training samples."""
+    return {params.dataset: params.n_train}
+
+
+def images(params: Params, split: str, n: int | None = None) -> Batch:
+    """Images for the network: of ResNet-18 as in *Negative feedback training*."""
+    if params.network != "mlp":
+        return negative_feedback.images(_plain(params), split, n)
+    x, y = load(params.dataset, split, n)
+    return x.to(params.device), y.to(params.device)
+
+
+def _check(params: Params) -> Batch:
+    """Validation images, as many as test images if there are, at most :data:`CHECK`."""
+    return images(params, "val", min(params.images, CHECK, len(images(params, "val")[1])))
+
+
+def _plain(params: Params) -> negative_feedback.Params:
+    """ResNet-18 trained without errors, as the chapter on negative feedback trains it."""
+    return negative_feedback.Params(
+        network=params.network,
+        dataset=params.dataset,
+        method="plain",
+        sigma=0.0,
+        images=1,
+        chips=1,
+        **{name: getattr(params, name) for name in ("width", "epochs", "n_train", "batch", "lr", "seed")},
+        precision=params.precision,
+        device=params.device,
+    )
+
+
+def _precision(params: Params) -> torch.autocast:
+    """Layers in bfloat16 if asked for; see :func:`cimlib.experiments.negative_feedback.precision`."""
+    kind, wanted = torch.device(params.device).type, params.precision == "bfloat16"
+    return torch.autocast(kind, torch.bfloat16, enabled=wanted, cache_enabled=False)
+
+
+def digital(params: Params) -> nn.Module:
+    """The network trained for perfect cells; what its ``params`` say of chips does not matter."""
+    names = "network dataset layers hidden width epochs n_train lr batch seed precision device"
+    return _digital(Params(remedy="none", **{name: getattr(params, name) for name in names.split()}))
+
+
+@lru_cache(maxsize=1)
+def _digital(params: Params) -> nn.Module:
+    if params.network != "mlp":
+        trained, *_ = negative_feedback.trained(_plain(params))
+        convolutional = _plain(params).blank().to(params.device)
+        convolutional.load_state_dict(trained.state_dict())
+        return convolutional.to(memory_format=torch.channels_last).eval()
+    x, y = images(params, "train", params.n_train)
+    widths = [params.hidden] * params.layers
+    if params.layers > 1:
+        widths[-1] = max(1, params.hidden // 2)
+    model = mlp(x[0].numel(), *widths, 10, seed=params.seed).to(params.device)
+    options: dict[str, Any] = {"epochs": params.epochs, "lr": params.lr, "batch_size": params.batch}
+    fit(model, CrossEntropy(), (x, y), **options, seed=params.seed, cosine=True)
+    return model.eval()
+
+
+def _fit(model: nn.Module, objective: Objective, params: Params) -> nn.Module:
+    """``model`` trained for its remedy end to end."""
+    if params.dataset == "cifar10":
+        mean, std = negative_feedback.normalisation(_plain(params))
+        objective = negative_feedback.Augmented(objective, -mean / std, params.seed)
+    with _precision(params):
+        fit(
+            model,
+            objective,
+            images(params, "train", params.samples),
+            epochs=params.calibration_epochs,
+            lr=params.calibration_lr,
+            seed=params.seed,
+            batch_size=params.batch,
+            cosine=True,
+        )
+    return model
+
+
+def on_arrays(model: nn.Module, params: Params, t: str = "") -> nn.Module:
+    """``model`` on arrays at a time, the range of each layer fixed by its largest weight in the digital
+    network."""
+    largest = {name: float(p.detach().abs().max()) for name, p in digital(params).named_parameters()}
+    model = program(model, params.hardware(t))
+    for layer in crossbars(model):
+        array = replace(layer.hardware.array, w_max=largest[f"{layer.name}.weight"])
+        layer.hardware = replace(layer.hardware, array=array)
+    return model
+
+
+def drifted(network: nn.Module, params: Params, chip: int, t: str = "") -> nn.Module:
+    """``network`` on a chip at a time, with the compensation for what it has lost since it was programmed."""
+    model = fabricate(on_arrays(network, params, t), chip)
+    if params.compensation != "none":
+        programmed = fabricate(on_arrays(network, params), chip)
+        x = images(params, "train", params.samples)[0] if params.readout == "images" else None
+        compensate(model, programmed, x, per="column" if params.compensation == "column" else "layer")
+    return model
+
+
+def _attach(params: Params, *models: nn.Module) -> None:
+    """Give all ``models`` one and the same untrained set of stages, if stages are the remedy."""
+    made: dict[str, Adapter] = {}
+
+    def stage(layer: Crossbar) -> Adapter:
+        if layer.name not in made:
+            made[layer.name] = _stage(layer, params, common)
+        return made[layer.name]
+
+    if params.remedy in STAGES:
+        common = projections(models[0], params.rank, params.seed)
+        for model in models:
+            attach(model, stage)
+
+
+def _stage(layer: Crossbar, params: Params, common: Projections) -> Adapter:
+    if params.remedy != "vera":
+        kind = DoRA if params.remedy == "dora" else LoRA
+        return kind(layer, params.rank, seed=params.seed)
+    if params.shared:
+        return VeRA(layer, common)
+    outputs, inputs = layer.weight_shape[:2]
+    seed = seeded("projections", params.seed, layer.name).initial_seed()
+    return VeRA(layer, Projections(inputs, outputs, params.rank, seed))
+
+
+def _carried(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``entries`` of a ``state_dict`` without the factors of a compensation, which belong to one reading."""
+    return {name: value for name, value in entries.items() if not name.endswith(".factor")}
+
+
+class Instances(AdapterTraining):
+    """Stages that several networks have in common, trained on one of them a batch, at random."""
+
+    def __init__(self, teacher: nn.Module, seed: int) -> None:
+        super().__init__(teacher)
+        self.generator = seeded("instances", seed)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        instances = list(model.children())
+        chosen = int(torch.randint(len(instances), (), generator=self.generator))
+        return super().__call__(instances[chosen], batch)
+
+
+def _ahead(params: Params) -> Params:
+    """What depends on no chip that is read depends on these alone."""
+    t = params.times[-1] if params.threshold else params.when
+    cell = params.trained_on or params.cell
+    compensation = "none" if params.remedy == "noise" else params.compensation
+    changed: dict[str, Any] = {"cell": cell, "trained_on": "", "t": t, "compensation": compensation}
+    return replace(params, **changed, calibrated_at="", chips=1)
+
+
+@lru_cache(maxsize=1)
+def _noise(params: Params) -> tuple[nn.Module, float]:
+    """The network trained on for fresh chips at ``params.t``, and the seconds that took."""
+    start = time.perf_counter()
+    model = fresh(on_arrays(digital(params), params, params.t), params.seed)
+    weights = _fit(model, CrossEntropy(), params).state_dict()
+    network = copy.deepcopy(digital(params))
+    network.load_state_dict(weights)
+    return network, time.perf_counter() - start
+
+
+@lru_cache(maxsize=1)
+def _offline(params: Params) -> tuple[Schedule, float]:
+    """The sets trained offline, and the seconds that took; a schedule begins with stages that do nothing."""
+    network, start = digital(params), time.perf_counter()
+    check = _check(params)
+
+    def train(t: str) -> dict[str, Tensor]:
+        models = [drifted(network, params, TRAINING + n, t) for n in range(params.instances)]
+        _attach(params, *models)
+        _fit(nn.ModuleList(models), Instances(network, params.seed), params)
+        return _carried(state(models[0]))
+
+    def score(stored: Mapping[str, Tensor], t: str) -> list[float]:
+        found = []
+        for chip in range(SCORING, SCORING + params.instances):
+            model = drifted(network, params, chip, t)
+            if stored:
+                _attach(params, model)
+                model.load_state_dict({**model.state_dict(), **stored})
+            found.append(float(_read(model, params, check, chip)))
+        return found
+
+    if not params.threshold:
+        schedule = Schedule(((0.0, train(params.t)),))
+    else:
+        text = {seconds(t): t for t in params.times}
+        untrained = drifted(network, params, SCORING)
+        _attach(params, untrained)
+        schedule = greedy(
+            list(text),
+            lambda stored, t: score(stored, text[t]),
+            lambda t: train(text[t]),
+            initial=_carried(state(untrained)),
+            reference=sum(score({}, "")) / params.instances,
+            threshold=params.threshold,
+        )
+    return schedule, time.perf_counter() - start
+
+
+def _calibrated(params: Params, chip: int) -> tuple[dict[str, Tensor], float]:
+    """What the remedy changes of the network on ``chip``, and the seconds that took."""
+    network, (x, _) = digital(params), images(params, "train", params.samples)
+    model = drifted(network, params, chip, params.when)
+    _attach(params, model)
+    start = time.perf_counter()
+    if params.remedy == "batchnorm":
+        recalibrate_batchnorm(model, x, batch_size=READ)
+    elif params.remedy == "retraining":
+        _fit(model, Retraining(), params)
+    elif params.training == "end to end":
+        _fit(model, AdapterTraining(network), params)
+    else:
+        distil(
+            model,
+            network,
+            x,
+            epochs=params.calibration_epochs,
+            lr=params.calibration_lr,
+            seed=params.seed,
+            batch_size=params.batch,
+            inputs=params.inputs,
+            cosine=True,
+        )
+    return _carried(model.state_dict()), time.perf_counter() - start
+
+
+def _network(params: Params) -> nn.Module:
+    """The network that is programmed."""
+    return _noise(_ahead(params))[0] if params.remedy == "noise" else digital(params)
+
+
+def _repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
+    """The network on the chip that is read, at ``params.t`` after its remedy, and the seconds that a remedy
+    made for ``chip`` took."""
+    model = drifted(_network(params), params, chip + params.other_chip, params.t)
+    _attach(params, model)
+    carried, taken = dict[str, Tensor](), 0.0
+    if params.on_chip:
+        carried, taken = _calibrated(params, chip)
+    elif params.for_all:
+        carried = dict(_offline(_ahead(params))[0].at(seconds(params.when)))
+    model.load_state_dict({**model.state_dict(), **carried})
+    return model, taken
+
+
+def _read(model: nn.Module, params: Params, batch: Batch, chip: int) -> float:
+    """Accuracy of ``model`` on a chip, %."""
+    with _precision(params):
+        return float(evaluate(model, *batch, [chip], READ).accuracy[0])
+
+
+def _counted(model: nn.Module, params: Params) -> dict[str, float]:
+    """What the remedy of ``model`` stores and computes; see :func:`run`."""
+    x, _ = images(params, "train", 1)
+    one, sets = cost(model, x), 0
+    if params.remedy in STAGES:
+        sets = len(_offline(_ahead(params))[0]) - (params.threshold > 0) if params.for_all else 1
+    trained = sum(p.numel() for stage in adapters(model).values() for p in stage.parameters())
+    stored = one.stored + (sets - 1) * trained
+    if params.remedy == "batchnorm":
+        norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)]
+        stored += sum(2 * norm.num_features for norm in norms)
+    random = [(stage.down.numel(), stage.up.numel()) for stage in model.modules() if isinstance(stage, VeRA)]
+    total = max if params.shared else sum
+    by_images = params.compensation != "none" and params.readout == "images"
+    seen = params.samples if by_images or (params.on_chip and params.remedy != "retraining") else 0
+    return {
+        "sets": sets,
+        "stored": stored,
+        "bytes": 4 * stored,
+        "fraction": 100 * stored / one.network,
+        "operations": 100 * one.overhead,
+        "projections": sum(total(sizes) for sizes in zip(*random, strict=True)),
+        "sample_bytes": seen * x.numel(),
+    }
+
+
+def run(params: Params) -> dict[str, Any]:
+    """Repair each chip, and read it.
+
+    Returns, a value per chip: ``accuracy`` on the test images at ``t`` and ``validation_error`` on as many
+    validation images, at most :data:`CHECK`, %; ``undrifted``: test accuracy of the same chip just programmed
+    with the same network, without any remedy on the chip, %; ``calibration_seconds`` on the chip.
+
+    And (1,): ``clean``, test accuracy of the digital network, %; ``training_seconds`` ahead of all chips;
+    ``sets`` of stages; ``stored``, numbers of all of them and of a compensation, or of BatchNorm's
+    statistics, as ``bytes`` (32 bits each) and as a ``fraction`` of the network's parameters, %;
+    ``operations`` of the stages over those of the arrays, %; ``projections``, numbers of VeRA's that follow
+    from a seed; ``sample_bytes`` of the images that must be kept beside the chip, a byte for each number.
+    ``set_times``: those at which a set of a schedule comes into use, s.
+    """
+    test = images(params, "test", params.images)
+    check = _check(params)
+    found: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            found.setdefault(name, []).append(float(f"{value:.5g}"))
+
+    for chip in range(params.chips):
+        model, taken = _repaired(params, chip)
+        number = chip + params.other_chip
+        just_programmed = fabricate(on_arrays(_network(params), params), number)
+        note(
+            accuracy=_read(model, params, test, number),
+            undrifted=_read(just_programmed, params, test, number),
+        )
+        note(validation_error=100 - _read(model, params, check, number), calibration_seconds=taken)
+    with _precision(params):
+        note(clean=float(accuracy(digital(params), *test)))
+    note(**_counted(model, params))
+    schedule, taken = _offline(_ahead(params)) if params.for_all else (None, 0.0)
+    if params.remedy == "noise":
+        taken = _noise(_ahead(params))[1]
+    note(training_seconds=taken)
+    return {**found, "set_times": [t for t, _ in schedule.sets][1:] if schedule else []}

@@ -1,0 +1,270 @@
+"""What drifted networks and their remedies must do: age on one chip, be read on it, store what they say."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from cimlib import experiments
+from cimlib.crossbar import crossbars
+from cimlib.experiments import drifted
+from cimlib.experiments.drifted import CELLS, REMEDIES, STAGES, Params
+
+TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
+TINY |= {"calibration_epochs": 5, "calibration_lr": 0.1, "instances": 2}
+MLP = tuple(remedy for remedy in REMEDIES if remedy != "batchnorm")
+TRAININGS = ("distilled", "end to end", "offline")
+PER_CHIP = ("accuracy", "undrifted", "validation_error", "calibration_seconds")
+
+
+def run(**given):
+    return experiments.run("drifted", {**TINY, **given})
+
+
+def params(**given):
+    return experiments.resolve("drifted", {**TINY, **given})
+
+
+@pytest.mark.parametrize("remedy", STAGES)
+def test_without_drift_there_is_nothing_to_distil_and_the_network_stays_the_digital_one(remedy):
+    found = run(cell="relative", rho=0.0, remedy=remedy, compensation="global")
+    assert found["accuracy"] == found["undrifted"] == found["clean"] * 2
+    model, _ = drifted._repaired(params(cell="relative", rho=0.0, remedy=remedy), 0)
+    x, _ = drifted.images(params(), "test", 50)
+    assert torch.equal(model.eval()(x), drifted.digital(params())(x))
+
+
+def test_drift_compensation_of_a_chip_that_has_not_drifted_changes_nothing():
+    for compensation in ("global", "column"):
+        for readout in ("images", "rows"):
+            given = {"compensation": compensation, "readout": readout, "remedy": "none", "t": "0 s"}
+            found = run(**given)
+            assert found["accuracy"] == found["undrifted"]
+
+
+def test_every_remedy_is_made_for_and_read_on_the_same_chips():
+    plain = run(remedy="none")
+    assert len(set(plain["undrifted"])) == 2
+    for remedy in MLP:
+        found = run(remedy=remedy)
+        assert all(len(found[name]) == 2 for name in PER_CHIP)
+        if remedy != "noise":
+            assert found["undrifted"] == plain["undrifted"]
+        assert (found["accuracy"] == plain["accuracy"]) == (remedy == "none")
+    assert run(remedy="none", chips=3)["accuracy"][:2] == plain["accuracy"]
+
+
+def test_a_chip_ages_along_one_trajectory():
+    network = drifted.digital(params())
+    states = {t: drifted.drifted(network, params(), 0, t) for t in ("", "1 hour", "10 years")}
+    draws = [dict(crossbars(model)[0].named_buffers(recurse=False)) for model in states.values()]
+    assert len(draws[0]) == 3
+    for later in draws[1:]:
+        assert all(torch.equal(draws[0][name], later[name]) for name in draws[0])
+    size = [crossbars(model)[0].read()[1].cells.mean().item() for model in states.values()]
+    assert size == sorted(size, reverse=True)
+
+
+def test_a_remedy_for_another_chip_is_read_on_that_chip_and_knows_nothing_of_it():
+    for remedy in ("dora", "retraining"):
+        own, moved = (run(remedy=remedy, other_chip=n, chips=1) for n in (0, 1))
+        there = run(remedy=remedy, chips=2)
+        assert own["accuracy"] == there["accuracy"][:1]
+        assert moved["undrifted"] == there["undrifted"][1:]
+        assert moved["accuracy"] != there["accuracy"][1:]
+    model, _ = drifted._repaired(params(other_chip=1), 0)
+    calibrated, _ = drifted._calibrated(params(), 0)
+    assert {layer.chip for layer in crossbars(model)} == {1}
+    assert all(torch.equal(value, calibrated[name]) for name, value in model.state_dict().items())
+
+
+def test_compensation_belongs_to_the_chip_that_is_read_and_to_its_time_whatever_came_with_a_remedy():
+    given = {"compensation": "global", "other_chip": 1, "calibrated_at": "1 hour"}
+    model, _ = drifted._repaired(params(**given), 0)
+    alone = drifted.drifted(drifted.digital(params()), params(compensation="global"), 1, "10 years")
+    factors = {k: v for k, v in model.state_dict().items() if k.endswith(".factor")}
+    assert [f.item() for f in factors.values()] == [layer.digital.factor.item() for layer in crossbars(alone)]
+    assert all(factor > 1.5 for factor in factors.values())
+
+
+def test_the_weights_of_the_network_are_those_that_were_programmed_unless_it_is_trained_as_a_whole():
+    digital = drifted.digital(params()).state_dict()
+    for remedy in MLP:
+        model, _ = drifted._repaired(params(remedy=remedy, compensation="global"), 0)
+        same = [torch.equal(model.state_dict()[name], value) for name, value in digital.items()]
+        assert all(same) == (remedy not in ("retraining", "noise"))
+        arrays = [layer.hardware.array.w_max for layer in crossbars(model)]
+        assert arrays == [float(digital[f"{layer.name}.weight"].abs().max()) for layer in crossbars(model)]
+
+
+SIZES = ((64, 16), (16, 10))  # inputs and outputs of the two layers
+WEIGHTS = sum(i * o + o for i, o in SIZES)
+STORED = {
+    "none": 0,
+    "lora": sum(3 * (i + o) for i, o in SIZES),
+    "dora": sum(3 * (i + o) + o for i, o in SIZES),
+    "vera": sum(3 + o for _, o in SIZES),
+    "retraining": 0,
+    "noise": 0,
+}
+
+
+@pytest.mark.parametrize("remedy", MLP)
+def test_what_is_stored_is_what_the_formulas_count_and_compensation_adds_its_factors(remedy):
+    expected = STORED[remedy]
+    for compensation, factors in (("none", 0), ("global", 2), ("column", 26)):
+        found = run(remedy=remedy, rank=3, compensation=compensation, chips=1)
+        assert found["stored"] == [expected + factors]
+        assert found["bytes"] == [4 * (expected + factors)]
+        assert found["fraction"] == [pytest.approx(100 * (expected + factors) / WEIGHTS, rel=1e-4)]
+        assert (found["operations"][0] > 0) == (expected + factors > 0)
+    projected = {True: 3 * (64 + 16), False: 3 * (64 + 16 + 16 + 10)}
+    for shared, numbers in projected.items():
+        found = run(remedy=remedy, rank=3, shared=shared, chips=1)
+        assert found["projections"] == [numbers if remedy == "vera" else 0]
+
+
+def test_samples_are_kept_where_something_on_the_chip_is_found_from_them():
+    for given, kept in (
+        ({"remedy": "none"}, 0),
+        ({"remedy": "none", "compensation": "global"}, 0),
+        ({"remedy": "none", "compensation": "global", "readout": "images"}, 20),
+        ({"remedy": "dora"}, 20),
+        ({"remedy": "vera", "training": "offline"}, 0),
+        ({"remedy": "retraining"}, 0),
+    ):
+        assert run(**given, chips=1)["sample_bytes"] == [64 * kept]
+
+
+OFFLINE = {"remedy": "vera", "training": "offline", "chips": 1, "samples": 100}
+
+
+def test_a_schedule_has_no_set_where_none_is_needed_and_one_for_every_time_where_all_are_too_bad():
+    easy, hard = (run(**OFFLINE, threshold=threshold) for threshold in (0.01, 1.0))
+    assert (easy["sets"], easy["set_times"], easy["stored"]) == ([0], [], [0])
+    assert easy["accuracy"] == run(remedy="none", chips=1)["accuracy"]
+    assert hard["sets"] == [len(hard["set_times"])] and 1 < hard["sets"][0] <= len(drifted.TIMES)
+    assert hard["stored"] == [hard["sets"][0] * (2 * 2 + 26)]
+    assert hard["set_times"] == sorted(hard["set_times"])
+
+
+def test_the_clock_says_which_set_of_a_schedule_is_in_use():
+    given = {**OFFLINE, "remedy": "lora", "threshold": 1.0}
+    untrained, trained = (run(**given, calibrated_at=time) for time in ("0 s", "10 years"))
+    assert trained["set_times"] == untrained["set_times"]
+    assert untrained["accuracy"] == run(remedy="none", chips=1)["accuracy"] != trained["accuracy"]
+
+
+def test_one_set_is_trained_on_chips_that_are_not_read_and_is_the_same_for_all_of_them():
+    read = [drifted._repaired(params(**{**OFFLINE, "chips": 2}), chip)[0] for chip in (0, 1)]
+    stages = [{k: v for k, v in m.state_dict().items() if ".digital." in k} for m in read]
+    assert len(stages[0]) == 4
+    assert all(torch.equal(value, stages[1][name]) for name, value in stages[0].items())
+    assert {layer.chip for model in read for layer in crossbars(model)} == {0, 1}
+
+
+def test_a_set_is_trained_on_the_cell_that_is_read_unless_another_is_named():
+    own, named, other = (
+        drifted._offline(drifted._ahead(params(**OFFLINE, trained_on=cell)))[0].at(0.0)
+        for cell in ("", "pcm", "cmo")
+    )
+    assert all(torch.equal(own[name], named[name]) for name in own)
+    assert not any(torch.equal(own[name], other[name]) for name in own)
+
+
+def test_stages_are_trained_the_way_that_is_asked_for():
+    trained = [drifted._repaired(params(remedy="lora", training=how), 0)[0].state_dict() for how in TRAININGS]
+    for one, other in combinations(trained, 2):
+        assert not torch.equal(one["1.digital.up"], other["1.digital.up"])
+
+
+def test_calibrating_at_the_wrong_time_is_another_calibration():
+    right, named, early = (
+        drifted._repaired(params(calibrated_at=time), 0)[0].state_dict()
+        for time in ("", "10 years", "1 hour")
+    )
+    assert all(torch.equal(right[name], named[name]) for name in right)
+    assert any(not torch.equal(right[name], early[name]) for name in right)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_is_read_in_an_array_of_its_range(cell):
+    found = run(cell=cell, t="1 day", remedy="none", chips=1)
+    assert 10 < found["accuracy"][0] <= 100
+
+
+def test_relative_drift_has_no_time_and_more_of_it_costs_more():
+    early, late = (run(cell="relative", t=t, remedy="none") for t in ("1 s", "10 years"))
+    assert early["accuracy"] == late["accuracy"]
+    some, most = (np.mean(run(cell="relative", rho=rho, remedy="none")["accuracy"]) for rho in (0.2, 2.0))
+    assert most < some - 10
+
+
+def test_converters_weaken_compensation():
+    perfect, coarse = (
+        run(remedy="none", compensation="global", adc_bits=bits)["accuracy"] for bits in (0, 4)
+    )
+    assert np.mean(coarse) < np.mean(perfect)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"t": "ten years"}, "t = 'ten years'"),
+        ({"t": "-1 s"}, "t = '-1 s'"),
+        ({"t": ""}, "t = ''"),
+        ({"t": "", "calibrated_at": "1 hour"}, "t = ''"),
+        ({"calibrated_at": "soon"}, "t = 'soon'"),
+        ({"cell": "wan"}, "86400"),
+        ({"cell": "wan", "t": "1 day", "calibrated_at": "1 year"}, "86400"),
+        ({"cell": "cmo", "t": "0.5 s"}, "t ≥ 1"),
+        ({"cell": "flash"}, "cell = 'flash'.*'relative'"),
+        ({"rho": -0.1}, "rho = -0.1"),
+        ({"adc_bits": 1}, "adc_bits = 1"),
+        ({"compensation": "tile"}, "compensation = 'tile'.*'column'"),
+        ({"readout": "ones"}, "readout = 'ones'.*'rows'"),
+        ({"remedy": "global"}, "remedy = 'global'.*'retraining'"),
+        ({"remedy": "batchnorm"}, "remedy = 'batchnorm'.*'resnet18'"),
+        ({"training": "online"}, "training = 'online'.*'offline'"),
+        ({"inputs": "both"}, "inputs = 'both'.*'teacher'"),
+        ({"rank": 0}, "rank = 0"),
+        ({"samples": 0}, "samples = 0"),
+        ({"samples": 1078}, "1078.*1..1077"),
+        ({"instances": 0}, "instances = 0"),
+        ({"threshold": 0.9}, "threshold = 0.9.*offline"),
+        ({"threshold": 1.1, **OFFLINE}, "threshold = 1.1"),
+        ({"threshold": 0.9, **OFFLINE, "cell": "relative"}, "threshold = 0.9.*clock"),
+        ({"trained_on": "cmo"}, "trained_on = 'cmo'.*offline"),
+        ({"other_chip": 1, "remedy": "none"}, "other_chip = 1"),
+        ({"other_chip": 1, **OFFLINE}, "other_chip = 1"),
+        ({"width": 0.0}, "width = 0.0"),
+        ({"calibration_lr": 0.0}, "calibration_lr = 0.0"),
+        ({"dataset": "cifar10"}, "dataset = 'cifar10'.*'mnist'"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_by_name(given, words):
+    with pytest.raises(ValueError, match=words):
+        run(**given)
+
+
+def test_a_narrow_resnet_recalibrates_its_batchnorm(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
+    monkeypatch.setattr(drifted, "images", lambda params, split, n=None: (x[:n], y[:n]))
+    small = {"network": "resnet18", "dataset": "cifar10", "width": 1 / 32, "images": 20, "chips": 1}
+    given = Params(**{**TINY, **small, "samples": 4, "remedy": "batchnorm"})
+    network = drifted._plain(given).blank()
+    monkeypatch.setattr(drifted, "digital", lambda params: network)
+    found = drifted.run(given)
+    channels = sum(m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert found["stored"] == [2 * channels] and found["operations"] == [0]
+    assert found["sample_bytes"] == [4 * 3 * 32 * 32]
+    before, after = (
+        drifted._repaired(Params(**{**TINY, **small, "samples": 4, "remedy": remedy}), 0)[0].state_dict()
+        for remedy in ("none", "batchnorm")
+    )
+    changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
+    assert (
+        {"running_mean", "running_var"} <= changed <= {"running_mean", "running_var", "num_batches_tracked"}
+    )
