@@ -94,8 +94,8 @@ class Evidence:
     Args:
         label: what it is, in words.
         of: what is measured.
-        against: what it is compared with, value by value on the same seeds or chips, or one value for all;
-            may be absent.
+        against: what it is compared with, value by value on the same seeds or chips; may be absent. One
+            value, on either side, is compared with all.
         compare: ``"difference"`` or ``"ratio"`` of the two.
         statistic: ``"mean"`` or ``"std"`` over the values; ``"max"`` or ``"min"`` for what must hold of
             each of them; ``"stragglers"``: how many lie more than five below their mean.
@@ -193,13 +193,17 @@ def measure(evidence: Evidence) -> Measured:
         other, other_stale = (read, stale) if evidence.against is None else evidence.against.values()
     except NotRunYet:
         return Measured(float("nan"), float("nan"), float("nan"), 0, "missing")
-    data: tuple[Values, ...] = (np.asarray(read, dtype=np.float64),)
-    if evidence.against is not None:
+    data: tuple[Values, ...]
+    if evidence.against is None:
+        data = (np.asarray(read, dtype=np.float64),)
+    else:
         stale = stale or other_stale
         if evidence.of.over is not None and evidence.of.over == evidence.against.over:
             read, other = read.align(other, join="inner")
         elif len(other) == 1:  # of the digital network, say: the same for every chip
             other = pd.Series(other.iloc[0], index=read.index)
+        elif len(read) == 1:
+            read = pd.Series(read.iloc[0], index=other.index)
         if len(read) != len(other) or len(read) == 0:
             raise ValueError(f"{evidence.label}: {len(read)} and {len(other)} values cannot be paired")
         data = (np.asarray(read, dtype=np.float64), np.asarray(other, dtype=np.float64))

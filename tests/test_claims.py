@@ -93,6 +93,9 @@ def test_one_value_is_compared_with_every_chip(ledger):
     low, high = stats.ttest_1samp(ERRORS["a"] - 4.0, 0.0).confidence_interval()
     assert (found.n, found.status) == (50, "holds")
     assert [found.estimate, found.low, found.high] == pytest.approx([ERRORS["a"].mean() - 4.0, low, high])
+    turned = {"label": "gain", "of": of(value="digital"), "against": {"value": "error"}, "below": 0.0}
+    (same,) = ledger(turned).measured
+    assert [-same.estimate, -same.high, -same.low] == pytest.approx([found.estimate, found.low, found.high])
 
 
 def test_a_ratio_of_constants_has_no_width(ledger):

@@ -19,6 +19,7 @@ from cimlib.experiments import (
     agreement,
     chip_spread,
     deployed,
+    drifted,
     imperfections,
     in_array,
     negative_feedback,
@@ -35,6 +36,22 @@ TINY = {
     "agreement": {"flowers": 1},
     "chip_spread": {"epochs": 1, "n_train": 100, "images": 50, "chips": 2},
     "deployed": {"epochs": 2, "seeds": 3, "chips": 2},
+    "drifted": {
+        "network": "mlp",
+        "dataset": "digits",
+        "hidden": 16,
+        "epochs": 5,
+        "n_train": 500,
+        "lr": 0.02,
+        "batch": 32,
+        "samples": 20,
+        "calibration_epochs": 5,
+        "calibration_lr": 0.1,
+        "instances": 2,
+        "images": 300,
+        "chips": 2,
+        "precision": "float32",
+    },
     "imperfections": {
         "hidden": 16,
         "epochs": 5,
@@ -56,6 +73,7 @@ OUTCOME = {
     "agreement": ["cimlib"],
     "chip_spread": ["ekl"],
     "deployed": ["chip_error"],
+    "drifted": ["accuracy", "validation_error", "stored"],
     "imperfections": ["accuracy", "validation_error", "pulses"],
     "in_array": ["pulses"],
     "negative_feedback": ["ekl", "loss"],
@@ -64,6 +82,9 @@ OUTCOME = {
     "where_to_train": ["pulses"],
 }
 TRAINED_ONCE = (
+    drifted._digital,
+    drifted._noise,
+    drifted._offline,
     imperfections.digital,
     imperfections._noise,
     imperfections.repaired,
@@ -109,6 +130,40 @@ VALUES = {
         "lr": [0.05, 0.5],
         "seeds": [2, 3],
         "chips": [2, 3],
+    },
+    "drifted": {
+        "network": ["mlp", "resnet18"],
+        "dataset": ["digits", "mnist"],
+        "cell": list(drifted.CELLS),
+        "t": ["1 s", "1 hour", "10 years"],
+        "rho": [0.1, 0.5],
+        "adc_bits": [0, 4, 6],
+        "compensation": ["none", "global", "column"],
+        "readout": ["images", "rows"],
+        "remedy": [remedy for remedy in drifted.REMEDIES if remedy != "batchnorm"],
+        "training": ["distilled", "end to end", "offline"],
+        "rank": [1, 2],
+        "samples": [10, 20],
+        "calibration_epochs": [4, 5],
+        "calibration_lr": [0.05, 0.1],
+        "inputs": ["student", "teacher"],
+        "shared": [False, True],
+        "instances": [1, 2],
+        "threshold": [0.0, 0.5, 1.0],
+        "calibrated_at": ["", "1 hour"],
+        "trained_on": ["", "cmo"],
+        "other_chip": [0, 1],
+        "layers": [0, 1, 2],
+        "hidden": [16, 32],
+        "width": [1 / 16, 1 / 8],
+        "epochs": [4, 5],
+        "n_train": [400, 500],
+        "lr": [0.01, 0.02],
+        "batch": [32, 50],
+        "images": [200, 300],
+        "chips": [2, 3],
+        "seed": [0, 1],
+        "precision": ["float32", "bfloat16"],
     },
     "imperfections": {
         "network": ["mlp", "vgg8"],
@@ -261,7 +316,8 @@ VALUES = {
 # and what leaks there by outputs that reach them; a constant term is there in one structure only. What a
 # feedback is made of shows if it counts; heads belong to one method and the temperature to another. A clip
 # and a wrong measurement need cells that scatter, a placement shows best if nothing is retrained, a
-# convolution has a width and needs MNIST, and pulses need updates on the device.
+# convolution has a width and needs MNIST, and pulses need updates on the device. What is trained ahead of all
+# chips is so offline, a read-out is one of a compensation, and distilling is not done in half precision.
 CONSTANT = {"structure": "single, constant term"}
 CONVOLUTION = {
     "network": "vgg8",
@@ -274,6 +330,18 @@ CONVOLUTION = {
     "images": 50,
     "chips": 1,
 }
+RESIDUAL = {
+    "network": "resnet18",
+    "dataset": "mnist",
+    "width": 1 / 16,
+    "epochs": 1,
+    "n_train": 100,
+    "images": 50,
+    "chips": 1,
+    "cell": "cmo",
+    "samples": 4,
+}
+OFFLINE = {"remedy": "lora", "training": "offline"}
 WITH = {
     ("agreement", "g_constant"): CONSTANT,
     ("offsets", "g_constant"): {**CONSTANT, "offset": 0.05},
@@ -281,6 +349,14 @@ WITH = {
     ("offsets_iris", "g_constant"): CONSTANT,
     ("offsets_iris", "rails"): {"g_load": 300.0, "epochs": 60},
     ("deployed", "structure"): {"gaussian": 0.1},
+    **{("drifted", name): RESIDUAL for name in ("network", "width")},
+    **{("drifted", name): OFFLINE for name in ("instances", "threshold", "trained_on")},
+    ("drifted", "cell"): {"t": "1 day"},
+    ("drifted", "rho"): {"cell": "relative"},
+    ("drifted", "adc_bits"): {"remedy": "none"},
+    ("drifted", "readout"): {"remedy": "none", "compensation": "column"},
+    ("drifted", "shared"): {"remedy": "vera", "rank": 4},
+    ("drifted", "precision"): {"remedy": "lora", "training": "end to end"},
     **{("imperfections", name): CONVOLUTION for name in ("network", "width")},
     **{("imperfections", name): {"sigma": 1.0} for name in ("clip", "g_min", "precision")},
     ("imperfections", "mismeasured"): {"sigma": 1.0, "stuck": 0.0},
@@ -518,7 +594,7 @@ def test_a_near_miss_is_named():
 
 
 def test_an_unknown_experiment_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="agreement, chip_spread, deployed, imperfections"):
+    with pytest.raises(ValueError, match="agreement, chip_spread, deployed, drifted, imperfections"):
         experiments.resolve("nothing", {})
 
 
