@@ -316,8 +316,10 @@ VALUES = {
 # and what leaks there by outputs that reach them; a constant term is there in one structure only. What a
 # feedback is made of shows if it counts; heads belong to one method and the temperature to another. A clip
 # and a wrong measurement need cells that scatter, a placement shows best if nothing is retrained, a
-# convolution has a width and needs MNIST, and pulses need updates on the device. What is trained ahead of all
-# chips is so offline, a read-out is one of a compensation, and distilling is not done in half precision.
+# convolution has a width and needs MNIST, and pulses need updates on the device. A read-out belongs to
+# compensation, shared projections to VeRA, rho to one cell, and to training offline the instances of drift, a
+# schedule and another cell; all cells but that of rho are known at one day, and distilling is in single
+# precision.
 CONSTANT = {"structure": "single, constant term"}
 CONVOLUTION = {
     "network": "vgg8",
@@ -492,6 +494,49 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
         ("deployed", {"structure": "triple"}, "single, column"),
         ("deployed", {"gaussian": 0.1, "lognormal": 0.1}, "lognormal"),
         ("deployed", {"stuck_on": 1.2}, "on"),
+        ("drifted", {"network": "vgg8"}, "network = 'vgg8'.*'resnet18'"),
+        ("drifted", {"network": "resnet18"}, "dataset = 'digits'.*'cifar10'"),
+        ("drifted", {"cell": "flash"}, "cell = 'flash'.*'cmo, 2 %'"),
+        ("drifted", {"compensation": "row"}, "compensation = 'row'.*'column'"),
+        ("drifted", {"readout": "columns"}, "readout = 'columns'.*'rows'"),
+        ("drifted", {"remedy": "hope"}, "remedy = 'hope'.*'retraining'"),
+        ("drifted", {"remedy": "batchnorm"}, "remedy = 'batchnorm'.*'resnet18'"),
+        ("drifted", {"training": "online"}, "training = 'online'.*'offline'"),
+        ("drifted", {"inputs": "both"}, "inputs = 'both'.*'teacher'"),
+        ("drifted", {"precision": "float16"}, "precision = 'float16'.*'bfloat16'"),
+        ("drifted", {"device": "tpu"}, "device = 'tpu'.*'cuda'"),
+        ("drifted", {"trained_on": "flash"}, "trained_on = 'flash'.*'relative'"),
+        ("drifted", {"trained_on": "cmo"}, "trained_on = 'cmo'.*offline, or 'noise'"),
+        ("drifted", {"trained_on": "wan", **OFFLINE}, "t = 315576000.*86400"),
+        ("drifted", {"threshold": 1.5, **OFFLINE}, "threshold = 1.5.*≤ 1"),
+        ("drifted", {"threshold": 0.5}, "threshold = 0.5.*0 unless trained offline"),
+        ("drifted", {"threshold": 0.5, "trained_on": "relative", **OFFLINE}, "threshold = 0.5.*clock"),
+        ("drifted", {"other_chip": 100_000}, "other_chip = 100000.*≤ 99995"),
+        *(
+            ("drifted", {"other_chip": 1, **given}, "other_chip = 1 .*0")
+            for given in ({"remedy": "noise"}, OFFLINE)
+        ),
+        ("drifted", {"t": "soon"}, "t = 'soon'.*'10 years'"),
+        ("drifted", {"t": "1 hour", "cell": "wan"}, "t = 3600.*86400"),
+        ("drifted", {"rho": -0.1}, "rho = -0.1"),
+        ("drifted", {"adc_bits": 17}, "adc_bits = 17.*16"),
+        ("drifted", {"width": 5.0}, "width = 5.0.*≤ 4"),
+        *(("drifted", {name: -1}, f"{name} = -1.*≥ 0") for name in ("other_chip", "layers", "seed")),
+        *(
+            ("drifted", {name: 0}, f"{name} = 0.*≥ 1")
+            for name in (
+                "rank",
+                "samples",
+                "calibration_epochs",
+                "instances",
+                "batch",
+                "images",
+                "chips",
+                "hidden",
+                "n_train",
+            )
+        ),
+        *(("drifted", {name: 0.0}, f"{name} = 0.0.*0 < {name}") for name in ("lr", "calibration_lr")),
         ("imperfections", {"network": "vgg16"}, "network = 'vgg16'.*'resnet18'"),
         ("imperfections", {"dataset": "mnist", "network": "resnet18"}, "dataset = 'mnist'.*'cifar10'"),
         ("imperfections", {"remedy": "hope"}, "remedy = 'hope'.*'freezing'"),
