@@ -325,11 +325,12 @@ CONVOLUTION = {
     "network": "vgg8",
     "dataset": "mnist",
     "width": 1 / 16,
-    "epochs": 1,
-    "n_train": 100,
+    "epochs": 2,
+    "n_train": 400,
     "retrain_epochs": 1,
-    "n_retrain": 100,
-    "images": 50,
+    "n_retrain": 400,
+    "images": 200,
+    "stuck": 0.02,
     "chips": 1,
 }
 RESIDUAL = {
