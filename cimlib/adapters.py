@@ -421,7 +421,8 @@ def parameters(model: nn.Module) -> list[nn.Parameter]:
 
     Raises ``ValueError`` if there is nothing.
     """
-    found = [parameter for stage in adapters(model).values() for parameter in stage.parameters()]
+    stages = (layer.digital for layer in crossbars(model) if isinstance(layer.digital, Adapter))
+    found = list(nn.ModuleList(stages).parameters())  # each once, though networks may share a stage
     require(bool(found), "model", type(model).__name__, "a network with adapters: attach(model, make)")
     return found
 
@@ -458,9 +459,9 @@ def load(model: nn.Module, stored: Mapping[str, Tensor]) -> nn.Module:
 class Cost:
     """What digital stages cost beside their network; made by :func:`cost`.
 
-    ``stored``: numbers stored, of all sets. ``network``: parameters of the network without its stages.
-    ``operations``: digital multiply–accumulates for one input. ``network_operations``: those of the layers
-    that are on hardware.
+    ``stored``: numbers stored, trained ones of all sets. ``network``: parameters of the network without its
+    stages. ``operations``: digital multiply–accumulates for one input. ``network_operations``: those of the
+    layers that are on hardware.
     """
 
     stored: int
@@ -489,17 +490,18 @@ def cost(model: nn.Module, x: Tensor, *, sets: int = 1) -> Cost:
 
     Args:
         x: (n, ...), inputs of the shape that counts; their values do not matter.
-        sets: ≥ 1, of which one at a time is in use; every one is stored.
+        sets: ≥ 0, of what is trained; one at a time is in use, and every one is stored. What is measured on
+            the chip, the factors of :class:`Scale`, belongs to no set.
 
     Numbers that follow from a seed are not stored, and the factor α/r is part of B. Multiplying a column by
     a factor counts as one operation. Raises ``ValueError`` for arguments out of range and a model that is
     not on hardware.
     """
-    _require_whole("sets", sets, 1)
+    _require_whole("sets", sets, 0)
     require(len(x) > 0, "len(x)", len(x), "> 0")
-    stored = sum(stage.stored for stage in adapters(model).values())
     everything = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(p.numel() for stage in adapters(model).values() for p in stage.parameters())
+    measured = sum(stage.stored for stage in adapters(model).values()) - trained
     model = fabricate(copy.deepcopy(model), 0)
     counts = [0, 0]
 
@@ -514,4 +516,4 @@ def cost(model: nn.Module, x: Tensor, *, sets: int = 1) -> Cost:
         layer.register_forward_hook(count)
     with evaluating(model), torch.no_grad():
         model(x)
-    return Cost(sets * stored, everything - trained, counts[0] // len(x), counts[1] // len(x))
+    return Cost(sets * trained + measured, everything - trained, counts[0] // len(x), counts[1] // len(x))

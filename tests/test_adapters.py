@@ -336,6 +336,17 @@ def test_layers_may_go_without():
     assert len(own) == 3 and all(p is q for p, q in zip(own, model[3].digital.parameters(), strict=True))
 
 
+def test_of_networks_side_by_side_every_stage_is_trained_and_a_shared_one_once():
+    one, other = (fabricate(program(network(), NOISY), number) for number in (0, 1))
+    attach(one, MAKERS["DoRA"]), attach(other, MAKERS["DoRA"])
+    both = [*stages.parameters(one), *stages.parameters(other)]
+    found = stages.parameters(nn.ModuleList([one, other]))
+    assert len(found) == 18 and all(p is q for p, q in zip(found, both, strict=True))
+    attach(detach(other), lambda layer: stages.adapters(one)[layer.name])
+    found = stages.parameters(nn.ModuleList([one, other]))
+    assert len(found) == 9 and all(p is q for p, q in zip(found, both[:9], strict=True))
+
+
 @pytest.mark.parametrize("single", [False, True])
 def test_what_is_stored_of_one_chip_can_be_loaded_into_another(single):
     digital = nn.Conv2d(2, 3, 3) if single else network()
@@ -395,26 +406,31 @@ def test_costs_of_a_small_network_are_those_counted_by_hand():
     lora = [2 * 2 * 9 + 4 * 2, 2 * 4 * 9 + 6 * 2, 2 * 24 + 3 * 2]
     vera = [5 * 2 + 5 + 4 * 5 + 4, 5 * 4 + 2 * 5 + 6 * 5 + 6, 5 * 24 + 5 + 3 * 5 + 3]
     columns, positions = [4, 6, 3], [36, 4, 1]
+    scaled = [n + column for n, column in zip(lora, columns, strict=True)]
     cases = {
-        "none": (lambda layer: None, 0, [0, 0, 0]),
-        "Scale": (lambda layer: Scale(layer, torch.ones(1)), 3, columns),
-        "LoRA": (lambda layer: LoRA(layer, 2), sum(lora), lora),
-        "DoRA": (
-            lambda layer: DoRA(layer, 2),
-            sum(lora) + 13,
-            [n + column for n, column in zip(lora, columns, strict=True)],
+        "none": (lambda layer: None, 0, 0, [0, 0, 0]),
+        "Scale": (lambda layer: Scale(layer, torch.ones(1)), 3, 0, columns),
+        "LoRA": (lambda layer: LoRA(layer, 2), 0, sum(lora), lora),
+        "DoRA": (lambda layer: DoRA(layer, 2), 0, sum(lora) + 13, scaled),
+        "VeRA": (lambda layer: VeRA(layer, projections(model, 5)), 0, 13 + 3 * 5, vera),
+        "two": (
+            lambda layer: Chain(layer, Scale(layer, torch.ones(layer.weight_shape[0])), LoRA(layer, 2)),
+            13,
+            sum(lora),
+            scaled,
         ),
-        "VeRA": (lambda layer: VeRA(layer, projections(model, 5)), 13 + 3 * 5, vera),
     }
-    for make, stored, multiplications in cases.values():
+    for make, measured, trained, multiplications in cases.values():
         attach(detach(model), make)
         cost = stages.cost(model, x)
         operations = sum(n * p for n, p in zip(multiplications, positions, strict=True))
+        stored = measured + trained
         assert (cost.stored, cost.network) == (stored, weights)
         assert (cost.operations, cost.network_operations) == (operations, multiplied)
         assert cost.fraction == stored / weights and cost.overhead == operations / multiplied
         assert cost.size(8) == stored and cost.size() == 4 * stored
-        assert stages.cost(model, x, sets=7).stored == 7 * stored
+        for sets in (0, 7):  # what is measured belongs to the chip, not to a set
+            assert stages.cost(model, x, sets=sets).stored == measured + sets * trained
     with pytest.raises(FrozenInstanceError):
         cost.stored = 1
 
@@ -454,7 +470,8 @@ def test_cells_do_not_get_a_gradient_that_they_had_not_before():
         (lambda layer: Projections(1, True, 1), ["outputs = True"]),
         (lambda layer: Projections(1, 1, 0), ["rank = 0"]),
         (lambda layer: Projections(1, 1, 1, -1), ["seed = -1"]),
-        (lambda layer: stages.cost(layer, torch.ones(1, 4), sets=0), ["sets = 0"]),
+        (lambda layer: stages.cost(layer, torch.ones(1, 4), sets=-1), ["sets = -1", "≥ 0"]),
+        (lambda layer: stages.cost(layer, torch.ones(1, 4), sets=1.0), ["sets = 1.0", "integer"]),
         (lambda layer: stages.cost(layer, torch.ones(0, 4)), ["len(x) = 0"]),
         (lambda layer: stages.cost(layer, torch.ones(1, 4)).size(0), ["bits = 0"]),
         (lambda layer: stages.parameters(layer), ["model = 'Crossbar'", "attach(model, make)"]),

@@ -454,6 +454,10 @@ def test_a_set_is_trained_when_the_mean_accuracy_falls_below_the_threshold():
         (lambda m, c, x: recalibrate_batchnorm(m, x[:0]), ["len(x) = 0"]),
         (lambda m, c, x: distil(c, m, x, epochs=1, lr=0.1, seed=0), ["model", "attach"]),
         (
+            lambda m, c, x: distil(attach(fresh(c), dora()), m, x, epochs=1, lr=0.1, seed=0),
+            ["model = 'a fresh network'", "fabricate(model, chip)"],
+        ),
+        (
             lambda m, c, x: distil(attach(c, dora()), m, x, epochs=1, lr=0.1, seed=0, inputs="both"),
             ["inputs = 'both'", "'student', 'teacher'"],
         ),

@@ -1,15 +1,22 @@
 """What drifted networks and their remedies must do: age on one chip, be read on it, store what they say."""
 
+import re
+from dataclasses import fields, replace
+from functools import lru_cache
 from itertools import combinations
+from math import inf, nan
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from cimlib import experiments
 from cimlib.crossbar import crossbars
+from cimlib.data import IMAGES, load
 from cimlib.experiments import drifted
-from cimlib.experiments.drifted import CELLS, REMEDIES, STAGES, Params
+from cimlib.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
 TINY |= {"calibration_epochs": 5, "calibration_lr": 0.1, "instances": 2}
@@ -98,13 +105,13 @@ def test_the_weights_of_the_network_are_those_that_were_programmed_unless_it_is_
         assert arrays == [float(digital[f"{layer.name}.weight"].abs().max()) for layer in crossbars(model)]
 
 
-SIZES = ((64, 16), (16, 10))  # inputs and outputs of the two layers
-WEIGHTS = sum(i * o + o for i, o in SIZES)
+LAYERS = ((64, 16), (16, 10))  # inputs and outputs of the two layers
+WEIGHTS = sum(i * o + o for i, o in LAYERS)
 STORED = {
     "none": 0,
-    "lora": sum(3 * (i + o) for i, o in SIZES),
-    "dora": sum(3 * (i + o) + o for i, o in SIZES),
-    "vera": sum(3 + o for _, o in SIZES),
+    "lora": sum(3 * (i + o) for i, o in LAYERS),
+    "dora": sum(3 * (i + o) + o for i, o in LAYERS),
+    "vera": sum(3 + o for _, o in LAYERS),
     "retraining": 0,
     "noise": 0,
 }
@@ -215,13 +222,16 @@ def test_converters_weaken_compensation():
         ({"t": "-1 s"}, "t = '-1 s'"),
         ({"t": ""}, "t = ''"),
         ({"t": "", "calibrated_at": "1 hour"}, "t = ''"),
-        ({"calibrated_at": "soon"}, "t = 'soon'"),
-        ({"cell": "wan"}, "86400"),
-        ({"cell": "wan", "t": "1 day", "calibrated_at": "1 year"}, "86400"),
-        ({"cell": "cmo", "t": "0.5 s"}, "t ≥ 1"),
+        ({"calibrated_at": "soon"}, "calibrated_at = 'soon'.*'pcm'.*'10 years'"),
+        ({"cell": "relative", "calibrated_at": "soon"}, "calibrated_at = 'soon'.*'relative'"),
+        ({"cell": "wan"}, "t = 315576000.*86400"),
+        ({"cell": "wan", "t": "1 day", "calibrated_at": "1 year"}, "calibrated_at = '1 year'.*'wan'.*86400"),
+        ({"cell": "cmo", "t": "0.5 s"}, "t = 0.5.*t ≥ 1"),
         ({"cell": "flash"}, "cell = 'flash'.*'relative'"),
         ({"rho": -0.1}, "rho = -0.1"),
-        ({"adc_bits": 1}, "adc_bits = 1"),
+        ({"adc_bits": 1}, "adc_bits = 1 .*0 for none, or an integer, 2 … 16"),
+        ({"adc_bits": 17}, "adc_bits = 17.*0 for none, or an integer, 2 … 16"),
+        ({"adc_bits": -1}, "adc_bits = -1.*an integer ≥ 0"),
         ({"compensation": "tile"}, "compensation = 'tile'.*'column'"),
         ({"readout": "ones"}, "readout = 'ones'.*'rows'"),
         ({"remedy": "global"}, "remedy = 'global'.*'retraining'"),
@@ -230,12 +240,20 @@ def test_converters_weaken_compensation():
         ({"inputs": "both"}, "inputs = 'both'.*'teacher'"),
         ({"rank": 0}, "rank = 0"),
         ({"samples": 0}, "samples = 0"),
-        ({"samples": 1078}, "1078.*1..1077"),
+        ({"samples": 1078}, "samples = 1078.*≥ 1 and ≤ 1077"),
+        ({"n_train": 1078}, "n_train = 1078.*≥ 1 and ≤ 1077"),
+        ({"images": 361}, "images = 361.*≥ 1 and ≤ 360"),
+        ({"samples": 50_001, "dataset": "mnist"}, "samples = 50001.*≤ 50000"),
         ({"instances": 0}, "instances = 0"),
         ({"threshold": 0.9}, "threshold = 0.9.*offline"),
         ({"threshold": 1.1, **OFFLINE}, "threshold = 1.1"),
         ({"threshold": 0.9, **OFFLINE, "cell": "relative"}, "threshold = 0.9.*clock"),
         ({"trained_on": "cmo"}, "trained_on = 'cmo'.*offline"),
+        ({"trained_on": "wan", **OFFLINE}, "trained_on = 'wan'.*'10 years'.*86400"),
+        (
+            {"trained_on": "wan", "calibrated_at": "1 hour", **OFFLINE},
+            "calibrated_at = '1 hour'.*'wan'.*86400",
+        ),
         ({"other_chip": 1, "remedy": "none"}, "other_chip = 1"),
         ({"other_chip": 1, **OFFLINE}, "other_chip = 1"),
         ({"width": 0.0}, "width = 0.0"),
@@ -243,28 +261,122 @@ def test_converters_weaken_compensation():
         ({"dataset": "cifar10"}, "dataset = 'cifar10'.*'mnist'"),
     ],
 )
-def test_what_is_not_allowed_is_refused_by_name(given, words):
-    with pytest.raises(ValueError, match=words):
+def test_what_is_not_allowed_is_refused_by_name_before_any_work(given, words, monkeypatch):
+    monkeypatch.setattr(drifted, "images", None)
+    with pytest.raises(ValueError, match=f"^{words}"):
         run(**given)
 
 
-def test_a_narrow_resnet_recalibrates_its_batchnorm(monkeypatch):
+@pytest.mark.parametrize("name", [field.name for field in fields(Params)])
+def test_a_parameter_is_refused_by_its_own_name(name):
+    wrong = {str: ["none such"], int: [-1, True, 1.5, nan], float: [-1.0, nan, inf], bool: ["yes"]}
+    for value in wrong[type(getattr(Params(), name))]:
+        with pytest.raises(
+            ValueError, match=rf"^{name} = {re.escape(repr(value))} is not allowed; allowed: "
+        ):
+            Params(**{name: value})
+
+
+def test_data_sets_have_the_sizes_up_to_which_images_may_be_asked_for():
+    for name, sizes in SIZES.items():
+        if name == "cifar10":
+            assert sizes == (50_000 - IMAGES[name][1], 10_000)  # as published
+            continue
+        for split, size in zip(("train", "test"), sizes, strict=True):
+            with pytest.raises(ValueError, match=rf"1\.\.{size} "):
+                load(name, split, size + 1)
+        assert len(load(name, "val", min(CHECK, sizes[1]))[1]) == min(CHECK, sizes[1])
+
+
+def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
+    monkeypatch.setattr(drifted, "READ", 30)
+    seen = []
+    hook = drifted.digital(params()).register_forward_hook(lambda _, x, y: seen.append(len(y)))
+    try:
+        run(remedy="none", chips=1)
+    finally:
+        hook.remove()
+    assert max(seen) == 30
+
+
+@pytest.mark.parametrize(("given", "made"), [({"remedy": "noise"}, "_noise"), (OFFLINE, "_offline")])
+def test_training_ahead_is_timed_without_the_network_that_it_starts_from(given, made, monkeypatch):
+    clock, train = [0.0], drifted._digital.__wrapped__
+
+    def slow(params):
+        clock[0] += 100
+        return train(params)
+
+    monkeypatch.setattr(drifted, "_digital", lru_cache(slow))
+    monkeypatch.setattr(drifted, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    getattr(drifted, made).cache_clear()
+    assert getattr(drifted, made)(drifted._ahead(params(**given)))[1] == 0 < clock[0]
+    getattr(drifted, made).cache_clear()
+
+
+# --- a convolutional network, with BatchNorm ---------------------------------------------------------------
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A narrow ResNet-18 that knows nothing, and parameters for random images."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
     monkeypatch.setattr(drifted, "images", lambda params, split, n=None: (x[:n], y[:n]))
     small = {"network": "resnet18", "dataset": "cifar10", "width": 1 / 32, "images": 20, "chips": 1}
-    given = Params(**{**TINY, **small, "samples": 4, "remedy": "batchnorm"})
-    network = drifted._plain(given).blank()
+    given = Params(**{**TINY, **small, "samples": 4, "calibration_epochs": 2, "remedy": "batchnorm"})
+    network = drifted._plain(given).blank().eval()
     monkeypatch.setattr(drifted, "digital", lambda params: network)
+    return network, given
+
+
+def copied(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_a_narrow_resnet_recalibrates_its_batchnorm(narrow):
+    network, given = narrow
     found = drifted.run(given)
-    channels = sum(m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    channels = sum(m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     assert found["stored"] == [2 * channels] and found["operations"] == [0]
     assert found["sample_bytes"] == [4 * 3 * 32 * 32]
-    before, after = (
-        drifted._repaired(Params(**{**TINY, **small, "samples": 4, "remedy": remedy}), 0)[0].state_dict()
-        for remedy in ("none", "batchnorm")
-    )
+    after = drifted._repaired(given, 0)[0].state_dict()
+    before = network.state_dict()
     changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
     assert (
         {"running_mean", "running_var"} <= changed <= {"running_mean", "running_var", "num_batches_tracked"}
     )
+
+
+@pytest.mark.parametrize("training", ["distilled", "end to end"])
+@pytest.mark.parametrize("remedy", STAGES)
+def test_a_calibration_changes_stages_and_nothing_else_bit_for_bit(remedy, training, narrow):
+    network, given = narrow
+    given = replace(given, remedy=remedy, training=training, compensation="column")
+    before = copied(network)
+    calibrated, _ = drifted._calibrated(given, 0)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(value, calibrated[name]) for name, value in before.items())
+    trained = set(calibrated) - set(before)
+    untrained = drifted.drifted(network, given, 0, given.t)
+    drifted._attach(given, untrained)
+    stages = {name: value for name, value in copied(untrained).items() if ".digital." in name}
+    assert trained == {name for name in stages if not name.endswith(".factor")}
+    assert all(not torch.equal(calibrated[name], stages[name]) for name in trained)
+
+
+def test_nor_does_training_on_several_instances_and_all_of_them_keep_the_same_stages(narrow):
+    network, given = narrow
+    given = replace(given, remedy="dora", training="offline", compensation="global")
+    models = nn.ModuleList(drifted.drifted(network, given, chip, given.t) for chip in range(2))
+    drifted._attach(given, *models)
+    before, digital = copied(models), copied(network)
+    drifted._fit(models, drifted.Instances(network, 0), drifted.images(given, "train", 8), given)
+    changed = {name for name, value in models.state_dict().items() if not torch.equal(value, before[name])}
+    assert all(torch.equal(value, digital[name]) for name, value in network.state_dict().items())
+    assert changed == {name for name in before if ".digital." in name and not name.endswith(".factor")}
+    one, other = (drifted._carried(model.state_dict()) for model in models)
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert [layer.digital.parts()[0].factor for layer in crossbars(models[0])] != [
+        layer.digital.parts()[0].factor for layer in crossbars(models[1])
+    ]

@@ -26,12 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from cimlib.adapters import (
-    Adapter,
     DoRA,
     LoRA,
     Projections,
     VeRA,
-    adapters,
     attach,
     cost,
     projections,
@@ -57,11 +55,13 @@ from cimlib.methods.calibration import (
 from cimlib.methods.imperfection_tolerant import Retraining
 from cimlib.models import mlp
 from cimlib.montecarlo import evaluate
-from cimlib.train import Batch, CrossEntropy, Objective, accuracy, fit
+from cimlib.train import Batch, CrossEntropy, Objective, fit
 
 REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining", "noise")
 STAGES = ("lora", "dora", "vera")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
+# images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
+SIZES = {"digits": (1077, 360), "mnist": (50_000, 10_000), "cifar10": (45_000, 10_000)}
 # each cell as it is right after programming, in an array of the range for which it was measured, µS
 CELLS: dict[str, tuple[Drift, DoubleArray]] = {
     "pcm": (PCM(), DoubleArray(0.0, 25.0)),
@@ -80,7 +80,8 @@ TRAINING, SCORING = 100_000, 200_000  # numbers of the first instance to train o
 class Params:
     """``cell``: see :data:`CELLS`. ``t``: time since programming, such as ``"10 years"``; in its place
     ``"relative"`` has ``rho``, std of a conductance relative to its target. ``adc_bits`` of every read-out, 0
-    for none.
+    for none: full scale is the largest output that inputs of at most 1 could cause with the weights that the
+    layer holds at that time, so that it and the steps shrink as cells fade.
 
     ``compensation``: none, or one factor for each layer (``"global"``) or ``"column"``, from a ``readout`` by
     ``"images"``, those of the calibration, or by ``"rows"``, one after the other. It belongs to a reading and
@@ -96,7 +97,8 @@ class Params:
     is read on chip c + ``other_chip``.
 
     ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of ResNet-18
-    ``width`` counts. Chips 0 … ``chips - 1``."""
+    ``width`` counts. ``precision``: of a ResNet's training, of what is trained end to end, and of readings;
+    layers are distilled, factors and statistics found in single precision. Chips 0 … ``chips - 1``."""
 
     scale: str = "quick"
     network: str = "mlp"
@@ -134,7 +136,8 @@ class Params:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name, allowed in (
+        for name, choices in (
+            ("scale", tuple(SCALES)),
             ("network", tuple(DATASETS)),
             ("dataset", DATASETS.get(self.network, ())),
             ("cell", tuple(CELLS)),
@@ -143,21 +146,25 @@ class Params:
             ("remedy", REMEDIES),
             ("training", ("distilled", "end to end", "offline")),
             ("inputs", ("student", "teacher")),
+            ("shared", (False, True)),
             ("trained_on", ("", *CELLS)),
             ("precision", ("float32", "bfloat16")),
             ("device", ("cpu", "cuda")),
         ):
-            require(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(map(repr, allowed)))
+            require(getattr(self, name) in choices, name, getattr(self, name), ", ".join(map(repr, choices)))
+        train, test = SIZES[self.dataset]
+        limits = {"samples": train, "n_train": train, "images": test, "other_chip": TRAINING - self.chips}
         counts = "rank samples calibration_epochs instances epochs batch images chips hidden n_train"
-        for name in counts.split():
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        for name in ("other_chip", "layers", "seed"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
+        for least, names in ((1, counts), (0, "other_chip layers seed adc_bits")):
+            for name in names.split():
+                value, most = getattr(self, name), limits.get(name, float("inf"))
+                allowed = f"an integer ≥ {least}" + f" and ≤ {most}" * (name in limits)
+                require(type(value) is int and least <= value <= most, name, value, allowed)
+        bits = self.adc_bits == 0 or 2 <= self.adc_bits <= 16
+        require(bits, "adc_bits", self.adc_bits, "0 for none, or an integer, 2 … 16")
         for name in ("lr", "calibration_lr"):
             require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
         require(0 <= self.threshold <= 1, "threshold", self.threshold, "0 ≤ threshold ≤ 1, 0 for one set")
-        last = TRAINING - self.chips
-        require(self.other_chip <= last, "other_chip", self.other_chip, f"other_chip ≤ {last}")
         normalised = self.network != "mlp" or self.remedy != "batchnorm"
         require(normalised, "remedy", self.remedy, "'batchnorm' for 'resnet18'")
         ahead = self.trained_on == "" or self.for_all or self.remedy == "noise"
@@ -165,10 +172,18 @@ class Params:
         require(self.on_chip or self.other_chip == 0, "other_chip", self.other_chip, "0 for this remedy")
         timed = self.threshold == 0 or (self.for_all and bool(self.times))
         require(timed, "threshold", self.threshold, "0 unless trained offline, on a cell with a clock")
-        seconds(self.t), seconds(self.when), RelativeDrift(self.rho), scaled(1, self.width)
+        seconds(self.t), RelativeDrift(self.rho), scaled(1, self.width)
         self.hardware(self.t)
-        if not self.threshold:
-            self.effect(self.when, self.trained_on)
+        try:
+            seconds(self.when)
+            if not self.threshold:
+                self.effect(self.when, self.trained_on)
+        except ValueError as error:
+            name, allowed = "trained_on", f"a cell that is known at {self.t!r}"
+            if self.calibrated_at:
+                name = "calibrated_at"
+                allowed = f"'', or a time at which {self.trained_on or self.cell!r} is known"
+            require(False, name, getattr(self, name), f"{allowed} ({error})")
 
     @property
     def for_all(self) -> bool:
@@ -246,8 +261,8 @@ def images(params: Params, split: str, n: int | None = None) -> Batch:
 
 
 def _check(params: Params) -> Batch:
-    """Validation images, as many as test images if there are, at most :data:`CHECK`."""
-    return images(params, "val", min(params.images, CHECK, len(images(params, "val")[1])))
+    """As many validation images as test images, at most :data:`CHECK`."""
+    return images(params, "val", min(params.images, CHECK))
 
 
 def _plain(params: Params) -> negative_feedback.Params:
@@ -294,33 +309,33 @@ def _digital(params: Params) -> nn.Module:
     return model.eval()
 
 
-def _fit(model: nn.Module, objective: Objective, params: Params) -> nn.Module:
-    """``model`` trained for its remedy end to end."""
+def _schedule(params: Params) -> dict[str, Any]:
+    """Of the training for a remedy."""
+    return {
+        "epochs": params.calibration_epochs,
+        "lr": params.calibration_lr,
+        "seed": params.seed,
+        "batch_size": params.batch,
+        "cosine": True,
+    }
+
+
+def _fit(model: nn.Module, objective: Objective, batch: Batch, params: Params) -> None:
+    """Train ``model`` for its remedy end to end."""
     if params.dataset == "cifar10":
         mean, std = negative_feedback.normalisation(_plain(params))
         objective = negative_feedback.Augmented(objective, -mean / std, params.seed)
     with _precision(params):
-        fit(
-            model,
-            objective,
-            images(params, "train", params.samples),
-            epochs=params.calibration_epochs,
-            lr=params.calibration_lr,
-            seed=params.seed,
-            batch_size=params.batch,
-            cosine=True,
-        )
-    return model
+        fit(model, objective, batch, **_schedule(params))
 
 
 def on_arrays(model: nn.Module, params: Params, t: str = "") -> nn.Module:
     """``model`` on arrays at a time, the range of each layer fixed by its largest weight in the digital
     network."""
-    largest = {name: float(p.detach().abs().max()) for name, p in digital(params).named_parameters()}
-    model = program(model, params.hardware(t))
+    trained, model = digital(params), program(model, params.hardware(t))
     for layer in crossbars(model):
-        array = replace(layer.hardware.array, w_max=largest[f"{layer.name}.weight"])
-        layer.hardware = replace(layer.hardware, array=array)
+        largest = float(trained.get_parameter(f"{layer.name}.weight").detach().abs().max())
+        layer.hardware = replace(layer.hardware, array=replace(layer.hardware.array, w_max=largest))
     return model
 
 
@@ -336,20 +351,15 @@ def drifted(network: nn.Module, params: Params, chip: int, t: str = "") -> nn.Mo
 
 def _attach(params: Params, *models: nn.Module) -> None:
     """Give all ``models`` one and the same untrained set of stages, if stages are the remedy."""
-    made: dict[str, Adapter] = {}
-
-    def stage(layer: Crossbar) -> Adapter:
-        if layer.name not in made:
-            made[layer.name] = _stage(layer, params, common)
-        return made[layer.name]
-
-    if params.remedy in STAGES:
-        common = projections(models[0], params.rank, params.seed)
-        for model in models:
-            attach(model, stage)
+    if params.remedy not in STAGES:
+        return
+    common = projections(models[0], params.rank, params.seed)
+    stages = {layer.name: _stage(layer, params, common) for layer in crossbars(models[0])}
+    for model in models:
+        attach(model, lambda layer: stages[layer.name])
 
 
-def _stage(layer: Crossbar, params: Params, common: Projections) -> Adapter:
+def _stage(layer: Crossbar, params: Params, common: Projections) -> LoRA | VeRA:
     if params.remedy != "vera":
         kind = DoRA if params.remedy == "dora" else LoRA
         return kind(layer, params.rank, seed=params.seed)
@@ -390,24 +400,24 @@ def _ahead(params: Params) -> Params:
 @lru_cache(maxsize=1)
 def _noise(params: Params) -> tuple[nn.Module, float]:
     """The network trained on for fresh chips at ``params.t``, and the seconds that took."""
+    network, batch = copy.deepcopy(digital(params)), images(params, "train", params.samples)
     start = time.perf_counter()
-    model = fresh(on_arrays(digital(params), params, params.t), params.seed)
-    weights = _fit(model, CrossEntropy(), params).state_dict()
-    network = copy.deepcopy(digital(params))
-    network.load_state_dict(weights)
+    model = fresh(on_arrays(network, params, params.t), params.seed)
+    _fit(model, CrossEntropy(), batch, params)
+    network.load_state_dict(model.state_dict())
     return network, time.perf_counter() - start
 
 
 @lru_cache(maxsize=1)
 def _offline(params: Params) -> tuple[Schedule, float]:
     """The sets trained offline, and the seconds that took; a schedule begins with stages that do nothing."""
-    network, start = digital(params), time.perf_counter()
-    check = _check(params)
+    network, batch, check = digital(params), images(params, "train", params.samples), _check(params)
+    start = time.perf_counter()
 
     def train(t: str) -> dict[str, Tensor]:
         models = [drifted(network, params, TRAINING + n, t) for n in range(params.instances)]
         _attach(params, *models)
-        _fit(nn.ModuleList(models), Instances(network, params.seed), params)
+        _fit(nn.ModuleList(models), Instances(network, params.seed), batch, params)
         return _carried(state(models[0]))
 
     def score(stored: Mapping[str, Tensor], t: str) -> list[float]:
@@ -417,7 +427,7 @@ def _offline(params: Params) -> tuple[Schedule, float]:
             if stored:
                 _attach(params, model)
                 model.load_state_dict({**model.state_dict(), **stored})
-            found.append(float(_read(model, params, check, chip)))
+            found.append(_read(model, params, check, chip))
         return found
 
     if not params.threshold:
@@ -439,28 +449,18 @@ def _offline(params: Params) -> tuple[Schedule, float]:
 
 def _calibrated(params: Params, chip: int) -> tuple[dict[str, Tensor], float]:
     """What the remedy changes of the network on ``chip``, and the seconds that took."""
-    network, (x, _) = digital(params), images(params, "train", params.samples)
+    network, batch = digital(params), images(params, "train", params.samples)
     model = drifted(network, params, chip, params.when)
     _attach(params, model)
     start = time.perf_counter()
     if params.remedy == "batchnorm":
-        recalibrate_batchnorm(model, x, batch_size=READ)
+        recalibrate_batchnorm(model, batch[0], batch_size=READ)
     elif params.remedy == "retraining":
-        _fit(model, Retraining(), params)
+        _fit(model, Retraining(), batch, params)
     elif params.training == "end to end":
-        _fit(model, AdapterTraining(network), params)
+        _fit(model, AdapterTraining(network), batch, params)
     else:
-        distil(
-            model,
-            network,
-            x,
-            epochs=params.calibration_epochs,
-            lr=params.calibration_lr,
-            seed=params.seed,
-            batch_size=params.batch,
-            inputs=params.inputs,
-            cosine=True,
-        )
+        distil(model, network, batch[0], inputs=params.inputs, **_schedule(params))
     return _carried(model.state_dict()), time.perf_counter() - start
 
 
@@ -492,11 +492,11 @@ def _read(model: nn.Module, params: Params, batch: Batch, chip: int) -> float:
 def _counted(model: nn.Module, params: Params) -> dict[str, float]:
     """What the remedy of ``model`` stores and computes; see :func:`run`."""
     x, _ = images(params, "train", 1)
-    one, sets = cost(model, x), 0
-    if params.remedy in STAGES:
-        sets = len(_offline(_ahead(params))[0]) - (params.threshold > 0) if params.for_all else 1
-    trained = sum(p.numel() for stage in adapters(model).values() for p in stage.parameters())
-    stored = one.stored + (sets - 1) * trained
+    sets = int(params.remedy in STAGES)
+    if params.for_all:  # the first set of a schedule is none
+        sets = len(_offline(_ahead(params))[0]) - (params.threshold > 0)
+    one = cost(model, x, sets=sets)
+    stored = one.stored
     if params.remedy == "batchnorm":
         norms = [norm for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)]
         stored += sum(2 * norm.num_features for norm in norms)
@@ -525,9 +525,10 @@ def run(params: Params) -> dict[str, Any]:
     And (1,): ``clean``, test accuracy of the digital network, %; ``training_seconds`` ahead of all chips;
     ``sets`` of stages; ``stored``, numbers of all of them and of a compensation, or of BatchNorm's
     statistics, as ``bytes`` (32 bits each) and as a ``fraction`` of the network's parameters, %;
-    ``operations`` of the stages over those of the arrays, %; ``projections``, numbers of VeRA's that follow
-    from a seed; ``sample_bytes`` of the images that must be kept beside the chip, a byte for each number.
-    ``set_times``: those at which a set of a schedule comes into use, s.
+    ``operations`` of the stages, also before a first set is in use, over those of the arrays, %;
+    ``projections``, numbers of VeRA's that follow from a seed; ``sample_bytes`` of the images that must be
+    kept beside the chip, a byte for each number. ``set_times``: those at which a set of a schedule comes
+    into use, s.
     """
     test = images(params, "test", params.images)
     check = _check(params)
@@ -546,8 +547,7 @@ def run(params: Params) -> dict[str, Any]:
             undrifted=_read(just_programmed, params, test, number),
         )
         note(validation_error=100 - _read(model, params, check, number), calibration_seconds=taken)
-    with _precision(params):
-        note(clean=float(accuracy(digital(params), *test)))
+    note(clean=_read(program(digital(params), Hardware()), params, test, 0))
     note(**_counted(model, params))
     schedule, taken = _offline(_ahead(params)) if params.for_all else (None, 0.0)
     if params.remedy == "noise":

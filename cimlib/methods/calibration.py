@@ -124,10 +124,13 @@ def distil(
             before it calibrated, whose remaining errors it can repair; ``"teacher"``: what it gets in
             ``teacher``, so that layers are calibrated each for itself and could be at once.
 
-    Returns the losses by layer, in their order. Raises ``ValueError`` for arguments out of range, stages with
-    nothing to train, and layers that the teacher does not have or that do not run exactly once.
+    Returns the losses by layer, in their order. Raises ``ValueError`` for arguments out of range, a network
+    with fresh errors at every pass, stages with nothing to train, and layers that the teacher does not have
+    or that do not run exactly once.
     """
     require(inputs in ("student", "teacher"), "inputs", inputs, "'student', 'teacher'")
+    held = all(layer.generator is None for layer in crossbars(model))
+    require(held, "model", "a fresh network", "one that holds a chip: fabricate(model, chip)")
     require(len(x) > 0, "len(x)", len(x), "> 0")
     samples, histories, named = torch.arange(len(x)), dict[str, History](), dict(teacher.named_modules())
     with evaluating(model), _stages_alone(model):
