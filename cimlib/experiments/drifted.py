@@ -10,7 +10,8 @@ read a time later, on the same chip as it has become. What each remedy knows of 
   trained on instances of the drift that are not among those read.
 - ``"retraining"``: every weight, off the chip, through what this chip will have made of it. No device can do
   that, for the weights are written with the drift to come in mind: a bound, not a remedy.
-- ``"noise"``: one network for all chips, trained on for fresh ones before it is programmed.
+
+The network itself may have been trained on for chips in general before any of this (``noise_epochs``).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ from cimlib.models import mlp
 from cimlib.montecarlo import evaluate
 from cimlib.train import Batch, CrossEntropy, Objective, fit
 
-REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining", "noise")
+REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining")
 STAGES = ("lora", "dora", "vera")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
 # images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
@@ -71,6 +72,8 @@ CELLS: dict[str, tuple[Drift, DoubleArray]] = {
     "relative": (RelativeDrift(), DoubleArray(0.0, 100.0)),
 }
 TIMES = ("1 s", "1 minute", "1 hour", "1 day", "1 week", "1 month", "1 year", "10 years")
+# what the network trained for perfect cells depends on
+PRETRAINING = "network dataset layers hidden width epochs n_train lr batch seed precision device"
 READ = 250  # images per forward pass of an evaluation
 CHECK = 1000  # most validation images
 TRAINING, SCORING = 100_000, 200_000  # numbers of the first instance to train on, and to judge a set by
@@ -86,6 +89,9 @@ class Params:
     ``compensation``: none, or one factor for each layer (``"global"``) or ``"column"``, from a ``readout`` by
     ``"images"``, those of the calibration, or by ``"rows"``, one after the other. It belongs to a reading and
     is made anew for each.
+
+    ``noise_epochs``: the network goes on at ``noise_lr``, with errors of fresh chips just programmed, before
+    it is itself programmed.
 
     A remedy is trained on ``samples`` training images, ``calibration_epochs`` (of each layer if distilled) at
     ``calibration_lr``. ``rank`` of the stages; ``inputs`` from which a layer is distilled; ``shared``: the
@@ -107,6 +113,8 @@ class Params:
     t: str = "10 years"
     rho: float = 0.2
     adc_bits: int = 0
+    noise_epochs: int = 0
+    noise_lr: float = 0.003
     compensation: Literal["none", "global", "column"] = "none"
     readout: str = "rows"
     remedy: str = "dora"
@@ -155,20 +163,20 @@ class Params:
         train, test = SIZES[self.dataset]
         limits = {"samples": train, "n_train": train, "images": test, "other_chip": TRAINING - self.chips}
         counts = "rank samples calibration_epochs instances epochs batch images chips hidden n_train"
-        for least, names in ((1, counts), (0, "other_chip layers seed adc_bits")):
+        for least, names in ((1, counts), (0, "other_chip layers seed adc_bits noise_epochs")):
             for name in names.split():
                 value, most = getattr(self, name), limits.get(name, float("inf"))
                 allowed = f"an integer ≥ {least}" + f" and ≤ {most}" * (name in limits)
                 require(type(value) is int and least <= value <= most, name, value, allowed)
         bits = self.adc_bits == 0 or 2 <= self.adc_bits <= 16
         require(bits, "adc_bits", self.adc_bits, "0 for none, or an integer, 2 … 16")
-        for name in ("lr", "calibration_lr"):
+        for name in ("lr", "noise_lr", "calibration_lr"):
             require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
         require(0 <= self.threshold <= 1, "threshold", self.threshold, "0 ≤ threshold ≤ 1, 0 for one set")
         normalised = self.network != "mlp" or self.remedy != "batchnorm"
         require(normalised, "remedy", self.remedy, "'batchnorm' for 'resnet18'")
-        ahead = self.trained_on == "" or self.for_all or self.remedy == "noise"
-        require(ahead, "trained_on", self.trained_on, "'' unless trained offline, or 'noise'")
+        ahead = self.trained_on == "" or (self.for_all and self.noise_epochs == 0)
+        require(ahead, "trained_on", self.trained_on, "'' unless trained offline, without noise_epochs")
         require(self.on_chip or self.other_chip == 0, "other_chip", self.other_chip, "0 for this remedy")
         timed = self.threshold == 0 or (self.for_all and bool(self.times))
         require(timed, "threshold", self.threshold, "0 unless trained offline, on a cell with a clock")
@@ -193,7 +201,7 @@ class Params:
     @property
     def on_chip(self) -> bool:
         """Whether a remedy is made for one chip."""
-        return self.remedy not in ("none", "noise") and not self.for_all
+        return self.remedy != "none" and not self.for_all
 
     @property
     def when(self) -> str:
@@ -288,8 +296,12 @@ def _precision(params: Params) -> torch.autocast:
 
 def digital(params: Params) -> nn.Module:
     """The network trained for perfect cells; what its ``params`` say of chips does not matter."""
-    names = "network dataset layers hidden width epochs n_train lr batch seed precision device"
-    return _digital(Params(remedy="none", **{name: getattr(params, name) for name in names.split()}))
+    return _digital(_only(params, PRETRAINING))
+
+
+def _only(params: Params, names: str) -> Params:
+    """The parameters of these names, the rest as by default."""
+    return Params(remedy="none", **{name: getattr(params, name) for name in names.split()})
 
 
 @lru_cache(maxsize=1)
@@ -392,38 +404,51 @@ def _ahead(params: Params) -> Params:
     """What depends on no chip that is read depends on these alone."""
     t = params.times[-1] if params.threshold else params.when
     cell = params.trained_on or params.cell
-    compensation = "none" if params.remedy == "noise" else params.compensation
-    changed: dict[str, Any] = {"cell": cell, "trained_on": "", "t": t, "compensation": compensation}
-    return replace(params, **changed, calibrated_at="", chips=1)
+    return replace(params, cell=cell, trained_on="", t=t, calibrated_at="", chips=1)
+
+
+def prepared(params: Params) -> nn.Module:
+    """The network that is programmed."""
+    return _prepared(params)[0]
+
+
+def _prepared(params: Params) -> tuple[nn.Module, float]:
+    """The network that is programmed, and the seconds that going on for fresh chips took."""
+    if params.noise_epochs == 0:
+        return digital(params), 0.0
+    return _noise(_only(params, f"{PRETRAINING} cell rho noise_epochs noise_lr"))
 
 
 @lru_cache(maxsize=1)
 def _noise(params: Params) -> tuple[nn.Module, float]:
-    """The network trained on for fresh chips at ``params.t``, and the seconds that took."""
-    network, batch = copy.deepcopy(digital(params)), images(params, "train", params.samples)
+    trained, batch = copy.deepcopy(digital(params)), images(params, "train", params.n_train)
     start = time.perf_counter()
-    model = fresh(on_arrays(network, params, params.t), params.seed)
-    _fit(model, CrossEntropy(), batch, params)
-    network.load_state_dict(model.state_dict())
-    return network, time.perf_counter() - start
+    model = fresh(on_arrays(trained, params), params.seed)
+    schedule = replace(params, calibration_epochs=params.noise_epochs, calibration_lr=params.noise_lr)
+    _fit(model, CrossEntropy(), batch, schedule)
+    trained.load_state_dict(model.state_dict())
+    with torch.no_grad():  # as the range has them
+        for layer in crossbars(model):
+            trained.get_parameter(f"{layer.name}.weight").copy_(layer.hardware.array.represent(layer.weight))
+    return trained, time.perf_counter() - start
 
 
 @lru_cache(maxsize=1)
 def _offline(params: Params) -> tuple[Schedule, float]:
     """The sets trained offline, and the seconds that took; a schedule begins with stages that do nothing."""
-    network, batch, check = digital(params), images(params, "train", params.samples), _check(params)
+    teacher, batch, check = prepared(params), images(params, "train", params.samples), _check(params)
     start = time.perf_counter()
 
     def train(t: str) -> dict[str, Tensor]:
-        models = [drifted(network, params, TRAINING + n, t) for n in range(params.instances)]
+        models = [drifted(teacher, params, TRAINING + n, t) for n in range(params.instances)]
         _attach(params, *models)
-        _fit(nn.ModuleList(models), Instances(network, params.seed), batch, params)
+        _fit(nn.ModuleList(models), Instances(teacher, params.seed), batch, params)
         return _carried(state(models[0]))
 
     def score(stored: Mapping[str, Tensor], t: str) -> list[float]:
         found = []
         for chip in range(SCORING, SCORING + params.instances):
-            model = drifted(network, params, chip, t)
+            model = drifted(teacher, params, chip, t)
             if stored:
                 _attach(params, model)
                 model.load_state_dict({**model.state_dict(), **stored})
@@ -434,7 +459,7 @@ def _offline(params: Params) -> tuple[Schedule, float]:
         schedule = Schedule(((0.0, train(params.t)),))
     else:
         text = {seconds(t): t for t in params.times}
-        untrained = drifted(network, params, SCORING)
+        untrained = drifted(teacher, params, SCORING)
         _attach(params, untrained)
         schedule = greedy(
             list(text),
@@ -449,8 +474,8 @@ def _offline(params: Params) -> tuple[Schedule, float]:
 
 def _calibrated(params: Params, chip: int) -> tuple[dict[str, Tensor], float]:
     """What the remedy changes of the network on ``chip``, and the seconds that took."""
-    network, batch = digital(params), images(params, "train", params.samples)
-    model = drifted(network, params, chip, params.when)
+    teacher, batch = prepared(params), images(params, "train", params.samples)
+    model = drifted(teacher, params, chip, params.when)
     _attach(params, model)
     start = time.perf_counter()
     if params.remedy == "batchnorm":
@@ -458,21 +483,16 @@ def _calibrated(params: Params, chip: int) -> tuple[dict[str, Tensor], float]:
     elif params.remedy == "retraining":
         _fit(model, Retraining(), batch, params)
     elif params.training == "end to end":
-        _fit(model, AdapterTraining(network), batch, params)
+        _fit(model, AdapterTraining(teacher), batch, params)
     else:
-        distil(model, network, batch[0], inputs=params.inputs, **_schedule(params))
+        distil(model, teacher, batch[0], inputs=params.inputs, **_schedule(params))
     return _carried(model.state_dict()), time.perf_counter() - start
-
-
-def _network(params: Params) -> nn.Module:
-    """The network that is programmed."""
-    return _noise(_ahead(params))[0] if params.remedy == "noise" else digital(params)
 
 
 def _repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
     """The network on the chip that is read, at ``params.t`` after its remedy, and the seconds that a remedy
     made for ``chip`` took."""
-    model = drifted(_network(params), params, chip + params.other_chip, params.t)
+    model = drifted(prepared(params), params, chip + params.other_chip, params.t)
     _attach(params, model)
     carried, taken = dict[str, Tensor](), 0.0
     if params.on_chip:
@@ -541,16 +561,14 @@ def run(params: Params) -> dict[str, Any]:
     for chip in range(params.chips):
         model, taken = _repaired(params, chip)
         number = chip + params.other_chip
-        just_programmed = fabricate(on_arrays(_network(params), params), number)
+        just_programmed = fabricate(on_arrays(prepared(params), params), number)
         note(
             accuracy=_read(model, params, test, number),
             undrifted=_read(just_programmed, params, test, number),
         )
         note(validation_error=100 - _read(model, params, check, number), calibration_seconds=taken)
-    note(clean=_read(program(digital(params), Hardware()), params, test, 0))
+    note(clean=_read(program(prepared(params), Hardware()), params, test, 0))
     note(**_counted(model, params))
     schedule, taken = _offline(_ahead(params)) if params.for_all else (None, 0.0)
-    if params.remedy == "noise":
-        taken = _noise(_ahead(params))[1]
-    note(training_seconds=taken)
+    note(training_seconds=taken + _prepared(params)[1])
     return {**found, "set_times": [t for t, _ in schedule.sets][1:] if schedule else []}
