@@ -51,6 +51,13 @@ COLOURS = {
     "mapping": "#E69F00",
     "retraining": "#56B4E9",
     "both": "#0072B2",
+    "global": "#E69F00",
+    "column": "#6A3D9A",
+    "batchnorm": "#CC79A7",
+    "lora": "#999999",
+    "dora": "#0072B2",
+    "vera": "#D55E00",
+    "vera, offline": "#009E73",
 }
 
 COLUMN = 8.6 / 2.54  # a journal column, inches
