@@ -1,9 +1,9 @@
 """Which files of `cimlib` a module or a notebook stands on, and a digest of what they say.
 
 A record is as good as the code that made it, and a chapter is out of date when a file it
-reaches has changed; both questions are answered here, from the import graph, without
-importing anything. Only the standard library and grimp are used, so that the build can load
-this file on its own:
+reaches has changed; both questions are answered here, from import statements, without
+importing anything. A name that a package passes on counts for the module that defines it. Only
+the standard library is used, so that the build can load this file on its own:
 
     runpy.run_path("cimlib/sources.py")["notebook_sources"]
 """
@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grimp
-
 PACKAGE = "cimlib"
 BY_NAME = "cimlib.experiments"  # the package that imports its modules by their names
 LEDGER = "cimlib.claims"
@@ -33,10 +31,14 @@ def sources(*modules: str) -> list[Path]:
     The `__init__.py` of a package counts only where the package itself is imported.
     Raises `ValueError` for a name that is no module of `cimlib`.
     """
-    graph = _graph()
-    if unknown := sorted(set(modules) - graph.modules):
-        raise ValueError(f"modules={unknown}: not in {PACKAGE}; known: {sorted(graph.modules)}")
-    reached = set(modules).union(*(graph.find_upstream_modules(module) for module in modules))
+    if unknown := sorted(set(modules) - _modules()):
+        raise ValueError(f"modules={unknown}: not in {PACKAGE}; known: {sorted(_modules())}")
+    reached, waiting = set[str](), list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in reached:
+            reached.add(module)
+            waiting += _imports(module)
     return sorted(map(_file, reached))
 
 
@@ -53,7 +55,7 @@ def notebook_sources(path: str | Path) -> list[Path]:
     reached = sources(*modules)
     if _file(BY_NAME) not in reached:
         return reached
-    experiments = _graph().find_children(BY_NAME)
+    experiments = {module for module in _modules() if module.rpartition(".")[0] == BY_NAME}
     nodes = (node for tree in trees for node in ast.walk(tree))
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}
     named = {module for module in experiments if module.rpartition(".")[2] in words}
@@ -73,8 +75,15 @@ def digest(*modules: str) -> str:
 
 
 @functools.cache
-def _graph() -> grimp.ImportGraph:
-    return grimp.build_graph(PACKAGE, cache_dir=None)
+def _modules() -> frozenset[str]:
+    """Dotted names of all modules and packages."""
+    parts = (path.relative_to(FOLDER).with_suffix("").parts for path in FOLDER.rglob("*.py"))
+    return frozenset(".".join((PACKAGE, *part)).removesuffix(".__init__") for part in parts)
+
+
+@functools.cache
+def _imports(module: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))
 
 
 def _file(module: str) -> Path:
@@ -101,7 +110,7 @@ def _ours(module: str) -> bool:
 
 def _home(module: str, name: str) -> str:
     """The module that `name` comes from when imported from `module`, re-exports followed."""
-    if f"{module}.{name}" in _graph().modules:
+    if f"{module}.{name}" in _modules():
         return f"{module}.{name}"
     if (path := _file(module)).name == "__init__.py":
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

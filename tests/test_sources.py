@@ -31,9 +31,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in {"PACKAGE": "toy", "BY_NAME": "toy.runs", "LEDGER": "toy.ledger"}.items():
         monkeypatch.setattr(sources, name, value)
     monkeypatch.setattr(sources, "FOLDER", folder)
-    sources._graph.cache_clear()
+    _forget()
     yield folder
-    sources._graph.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    sources._modules.cache_clear()
+    sources._imports.cache_clear()
 
 
 def names(paths: list[Path], folder: Path) -> list[str]:
