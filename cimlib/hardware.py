@@ -46,6 +46,16 @@ class Hardware:
         """The same hardware at another programming spread (see :class:`~cimlib.devices.Gaussian`)."""
         return replace(self, device=self.cell.with_sigma(sigma))
 
+    def at(self, t: float | str) -> Hardware:
+        """The same hardware at another time since programming, e.g. ``hardware.at("10 years")``.
+
+        Args:
+            t: s, or text as in :func:`~cimlib.devices.seconds`.
+
+        Raises ``ValueError`` if nothing in it has a clock, or for a time that is no time.
+        """
+        return replace(self, device=self.cell.at(t))
+
 
 _PRESETS: dict[str, Callable[[], Hardware]] = {
     "ideal": Hardware,

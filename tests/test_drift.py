@@ -11,8 +11,8 @@ from torch import nn
 
 from cimlib import Hardware, fabricate, program, using
 from cimlib.arrays import DoubleArray
-from cimlib.devices import Device, Gaussian, Lognormal
-from cimlib.drift import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, seconds
+from cimlib.circuits import Converters
+from cimlib.devices import PCM, CMOReRAM, Device, Drift, Gaussian, Lognormal, RelativeDrift, WanReRAM, seconds
 
 N = 100_000
 HOUR, DAY, WEEK, YEAR = 3600.0, 86400.0, 604800.0, 31557600.0
@@ -71,7 +71,17 @@ def test_a_time_is_a_number_of_seconds_or_a_number_with_a_unit(text, value):
     ["-1 hour", "1", "hour", "", "1 parsec", "1 M", "ten years", "inf years", "nan s", "1e400 s", "1 h 5 min",
      -1, -1e-9, math.nan, math.inf, None, True, torch.tensor(1.0)],
 )  # fmt: skip
-@pytest.mark.parametrize("take", [seconds, PCM().at, RelativeDrift(0.1).at, lambda t: CMOReRAM(t=t)])
+@pytest.mark.parametrize(
+    "take",
+    [
+        seconds,
+        PCM().at,
+        RelativeDrift(0.1).at,
+        lambda t: CMOReRAM(t=t),
+        Device(PCM()).at,
+        Hardware(PCM()).at,
+    ],
+)
 def test_what_is_no_time_is_refused_with_name_value_and_what_is_allowed(take, time):
     with pytest.raises(ValueError, match=r"^t = .* ≥ 0, or text like '10 years'") as error:
         take(time)
@@ -83,6 +93,15 @@ def test_at_changes_the_time_and_nothing_else():
     assert CMOReRAM(acceptance="2 %").at(LONG).at("1 s") == CMOReRAM(acceptance="2 %", t=1.0)
     assert WanReRAM().at("1 day") == WanReRAM(t=DAY)
     assert Drift().at("1 week").t == WEEK
+
+
+def test_a_device_and_hardware_at_another_time_are_the_same_but_for_what_drifts():
+    device = Device(Gaussian(0.1), PCM(programming=False))
+    assert device.at("1 hour") == Device(Gaussian(0.1), PCM(programming=False, t=HOUR))
+    assert device.at(LONG).draws((3,)) == device.draws((3,))
+    hardware = Hardware(device, DoubleArray(0.0, 25.0), Converters(adc_bits=6))
+    assert hardware.at("1 hour") == Hardware(device.at("1 hour"), hardware.array, hardware.circuit)
+    assert hardware.at("10 years").at("0 s") == hardware
 
 
 @pytest.mark.parametrize("effect", EVERY)
@@ -236,10 +255,12 @@ def test_a_cell_is_as_far_from_the_mean_at_every_time_and_another_chip_is_not(ef
 
 def test_a_fabricated_chip_ages_and_stays_the_same_chip():
     torch.manual_seed(0)
-    layer, array = nn.Linear(40, 50), DoubleArray(g_min=0.0, g_max=25.0)
-    model = fabricate(program(layer, Hardware(PCM(read=False), array)), chip=3)
+    layer, hardware = nn.Linear(40, 50), Hardware(PCM(read=False), DoubleArray(g_min=0.0, g_max=25.0))
+    model = fabricate(program(layer, hardware), chip=3)
     fresh, cells = model.read()[0].detach(), model.read()[1].cells.detach()
-    with using(model, Hardware(PCM(read=False).at("10 years"), array)):
+    draws = {slot: z.clone() for slot, z in model.draws().items()}
+    with using(model, hardware.at("10 years")):
+        assert all(torch.equal(z, draws[slot]) for slot, z in model.draws().items())
         aged = model.read()[1].cells.detach()
         error = model.read()[0].detach() - layer.weight.detach()
     assert (aged <= cells).all()
@@ -448,6 +469,8 @@ def test_gradients_are_finite_and_there_also_where_a_weight_is_zero(effect, inac
         (lambda: held(WanReRAM(fit="crosssim"), 20.0, native=(0.0, 40.0)), ["g_max", "40.0", "≤ 39.26 µS"]),
         (lambda: RelativeDrift(-0.1), ["rho", "-0.1", "0 ≤ rho"]),
         (lambda: RelativeDrift(math.nan), ["rho", "nan"]),
+        (lambda: Device(Gaussian(0.1)).at("1 hour"), ["device", "Gaussian(sigma=0.1", "such as PCM"]),
+        (lambda: Hardware().at("1 hour"), ["device", "Device(effects=())", "such as PCM"]),
     ],
 )
 def test_bad_arguments_are_refused_with_name_value_and_range(make, words):

@@ -41,8 +41,7 @@ from cimlib.circuits import Converters, Ideal
 from cimlib.convnets import scaled
 from cimlib.crossbar import Crossbar, crossbars, fabricate, fresh, program, seeded
 from cimlib.data import load
-from cimlib.devices import require
-from cimlib.drift import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, seconds
+from cimlib.devices import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, require, seconds
 from cimlib.experiments import negative_feedback
 from cimlib.hardware import Hardware
 from cimlib.methods.calibration import (

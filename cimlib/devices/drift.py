@@ -23,7 +23,7 @@ import torch
 from scipy import constants
 from torch import Tensor
 
-from cimlib.devices import Draw, Effect, require, straight_through
+from cimlib.devices.effects import Draw, Effect, require, straight_through
 
 _WORDS = {
     "second": 1.0,

@@ -184,3 +184,17 @@ class Device:
                 for effect, has in zip(self.effects, has_sigma, strict=True)
             )
         )
+
+    def at(self, t: float | str) -> Device:
+        """The same device at another time since programming; see :class:`~cimlib.devices.Drift`.
+
+        Raises ``ValueError`` if no effect of the device has a clock, or for a time that is no time.
+        """
+        has_clock = [hasattr(effect, "at") for effect in self.effects]
+        require(any(has_clock), "device", self, "a device with an effect that drifts, such as PCM")
+        return Device(
+            *(
+                effect.at(t) if has else effect  # type: ignore[attr-defined]
+                for effect, has in zip(self.effects, has_clock, strict=True)
+            )
+        )
