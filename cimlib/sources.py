@@ -46,7 +46,8 @@ def notebook_sources(path: str | Path) -> list[Path]:
     """Files of `cimlib` that the import statements of the notebook at `path` reach, sorted.
 
     A notebook that reaches `cimlib.experiments` reaches the experiments that it names in a
-    string, and all of them if it names none or draws from the ledger of claims.
+    string, and all of them if it names none or draws from the ledger of claims. Modules whose
+    names begin with an underscore are no experiments: they count where they are imported.
     """
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -55,7 +56,8 @@ def notebook_sources(path: str | Path) -> list[Path]:
     reached = sources(*modules)
     if _file(BY_NAME) not in reached:
         return reached
-    experiments = {module for module in _modules() if module.rpartition(".")[0] == BY_NAME}
+    experiments = {module for module in _modules() if module.startswith(f"{BY_NAME}.")}
+    experiments = {module for module in experiments if not module.startswith(f"{BY_NAME}._")}
     nodes = (node for tree in trees for node in ast.walk(tree))
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}
     named = {module for module in experiments if module.rpartition(".")[2] in words}

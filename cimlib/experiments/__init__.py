@@ -2,7 +2,8 @@
 
 Chapters and sweeps call the same function. ``Params`` is a frozen dataclass whose defaults are
 the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
-returns what goes into a record: lists with one value per seed or chip, never only a mean.
+returns what goes into a record: lists with one value per seed or chip, never only a mean. A module
+whose name begins with an underscore is no experiment: it holds what several of them share.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 def names() -> list[str]:
     """Names of all experiments."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def _module(experiment: str) -> ModuleType:
