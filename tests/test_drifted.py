@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import fields, replace
-from functools import lru_cache
 from itertools import combinations
 from math import inf, nan
 from types import SimpleNamespace
@@ -15,7 +14,8 @@ from torch import nn
 from cimlib import experiments
 from cimlib.crossbar import crossbars
 from cimlib.data import IMAGES, load
-from cimlib.experiments import drifted
+from cimlib.experiments import _digital, drifted, negative_feedback
+from cimlib.experiments._digital import Network, digital
 from cimlib.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
@@ -38,8 +38,8 @@ def test_without_drift_there_is_nothing_to_distil_and_the_network_stays_the_digi
     found = run(cell="relative", rho=0.0, remedy=remedy, compensation="global")
     assert found["accuracy"] == found["undrifted"] == found["clean"] * 2
     model, _ = drifted._repaired(params(cell="relative", rho=0.0, remedy=remedy), 0)
-    x, _ = drifted.images(params(), "test", 50)
-    assert torch.equal(model.eval()(x), drifted.digital(params())(x))
+    x, _ = _digital.images(Network.of(params()), "test", 50)
+    assert torch.equal(model.eval()(x), digital(Network.of(params()))(x))
 
 
 def test_drift_compensation_of_a_chip_that_has_not_drifted_changes_nothing():
@@ -62,7 +62,7 @@ def test_every_remedy_is_made_for_and_read_on_the_same_chips():
 
 
 def test_a_chip_ages_along_one_trajectory():
-    network = drifted.digital(params())
+    network = digital(Network.of(params()))
     states = {t: drifted.drifted(network, params(), 0, t) for t in ("", "1 hour", "10 years")}
     draws = [dict(crossbars(model)[0].named_buffers(recurse=False)) for model in states.values()]
     assert len(draws[0]) == 3
@@ -88,27 +88,27 @@ def test_a_remedy_for_another_chip_is_read_on_that_chip_and_knows_nothing_of_it(
 def test_compensation_belongs_to_the_chip_that_is_read_and_to_its_time_whatever_came_with_a_remedy():
     given = {"compensation": "global", "other_chip": 1, "calibrated_at": "1 hour"}
     model, _ = drifted._repaired(params(**given), 0)
-    alone = drifted.drifted(drifted.digital(params()), params(compensation="global"), 1, "10 years")
+    alone = drifted.drifted(digital(Network.of(params())), params(compensation="global"), 1, "10 years")
     factors = {k: v for k, v in model.state_dict().items() if k.endswith(".factor")}
     assert [f.item() for f in factors.values()] == [layer.digital.factor.item() for layer in crossbars(alone)]
     assert all(factor > 1.5 for factor in factors.values())
 
 
 def test_the_weights_of_the_network_are_those_that_were_programmed_unless_it_is_trained_as_a_whole():
-    digital = drifted.digital(params()).state_dict()
+    trained = digital(Network.of(params())).state_dict()
     for remedy in MLP:
         model, _ = drifted._repaired(params(remedy=remedy, compensation="global"), 0)
-        same = [torch.equal(model.state_dict()[name], value) for name, value in digital.items()]
+        same = [torch.equal(model.state_dict()[name], value) for name, value in trained.items()]
         assert all(same) == (remedy != "retraining")
         arrays = [layer.hardware.array.w_max for layer in crossbars(model)]
-        assert arrays == [float(digital[f"{layer.name}.weight"].abs().max()) for layer in crossbars(model)]
+        assert arrays == [float(trained[f"{layer.name}.weight"].abs().max()) for layer in crossbars(model)]
 
 
 def test_a_network_that_has_gone_on_for_chips_in_general_is_one_for_all_and_what_every_remedy_builds_on():
     given = {"noise_epochs": 2, "noise_lr": 0.02}
     general = drifted.prepared(params(**given))
     weights = general.state_dict()
-    trained = drifted.digital(params()).state_dict()
+    trained = digital(Network.of(params())).state_dict()
     assert not any(torch.equal(value, trained[name]) for name, value in weights.items())
     for remedy in STAGES:
         for training in TRAININGS:
@@ -305,7 +305,7 @@ def test_data_sets_have_the_sizes_up_to_which_images_may_be_asked_for():
 def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
     monkeypatch.setattr(drifted, "READ", 30)
     seen = []
-    hook = drifted.digital(params()).register_forward_hook(lambda _, x, y: seen.append(len(y)))
+    hook = digital(Network.of(params())).register_forward_hook(lambda _, x, y: seen.append(len(y)))
     try:
         run(remedy="none", chips=1)
     finally:
@@ -313,21 +313,22 @@ def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
     assert max(seen) == 30
 
 
-@pytest.mark.parametrize(
-    ("given", "made"), [({"noise_epochs": 2, "remedy": "none"}, "_noise"), (OFFLINE, "_offline")]
-)
-def test_training_ahead_is_timed_without_the_network_that_it_starts_from(given, made, monkeypatch):
-    clock, train = [0.0], drifted._digital.__wrapped__
+@pytest.mark.parametrize("given", [{"noise_epochs": 2, "remedy": "none"}, OFFLINE])
+def test_training_ahead_is_timed_without_the_network_that_it_starts_from(given, monkeypatch):
+    clock, train = [0.0], _digital._weights
+    made = (digital, drifted._noise, drifted._offline)
 
-    def slow(params):
+    def slow(*arguments):
         clock[0] += 100
-        return train(params)
+        return train(*arguments)
 
-    monkeypatch.setattr(drifted, "_digital", lru_cache(slow))
+    monkeypatch.setattr(_digital, "_weights", slow)
     monkeypatch.setattr(drifted, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    getattr(drifted, made).cache_clear()
-    assert getattr(drifted, made)(drifted._ahead(params(**given)))[1] == 0 < clock[0]
-    getattr(drifted, made).cache_clear()
+    for kept in made:
+        kept.cache_clear()
+    assert run(**given)["training_seconds"] == [0] and clock == [100]
+    for kept in made:
+        kept.cache_clear()
 
 
 # --- a convolutional network, with BatchNorm ---------------------------------------------------------------
@@ -338,12 +339,13 @@ def narrow(monkeypatch):
     """A narrow ResNet-18 that knows nothing, and parameters for random images."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
-    monkeypatch.setattr(drifted, "images", lambda params, split, n=None: (x[:n], y[:n]))
+    monkeypatch.setattr(negative_feedback, "images", lambda params, split, n=None: (x[:n], y[:n]))
+    monkeypatch.setattr(negative_feedback, "trained", lambda params: (params.blank(), None, 0.0))
     small = {"network": "resnet18", "dataset": "cifar10", "width": 1 / 32, "images": 20, "chips": 1}
     given = Params(**{**TINY, **small, "samples": 4, "calibration_epochs": 2, "remedy": "batchnorm"})
-    network = drifted._plain(given).blank().eval()
-    monkeypatch.setattr(drifted, "digital", lambda params: network)
-    return network, given
+    digital.cache_clear()
+    yield digital(Network.of(given)), given
+    digital.cache_clear()
 
 
 def copied(model):
@@ -386,10 +388,11 @@ def test_nor_does_training_on_several_instances_and_all_of_them_keep_the_same_st
     given = replace(given, remedy="dora", training="offline", compensation="global")
     models = nn.ModuleList(drifted.drifted(network, given, chip, given.t) for chip in range(2))
     drifted._attach(given, *models)
-    before, digital = copied(models), copied(network)
-    drifted._fit(models, drifted.Instances(network, 0), drifted.images(given, "train", 8), given)
+    before, trained = copied(models), copied(network)
+    batch = _digital.images(Network.of(given), "train", 8)
+    drifted._train(models, drifted.Instances(network, 0), batch, given)
     changed = {name for name, value in models.state_dict().items() if not torch.equal(value, before[name])}
-    assert all(torch.equal(value, digital[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(value, trained[name]) for name, value in network.state_dict().items())
     assert changed == {name for name in before if ".digital." in name and not name.endswith(".factor")}
     one, other = (drifted._carried(model.state_dict()) for model in models)
     assert all(torch.equal(value, other[name]) for name, value in one.items())

@@ -16,6 +16,7 @@ from cimlib import experiments, records, spice
 from cimlib.convnets import SNAPSHOTS, vgg8
 from cimlib.crossbar import crossbars
 from cimlib.experiments import (
+    _digital,
     agreement,
     chip_spread,
     deployed,
@@ -82,10 +83,9 @@ OUTCOME = {
     "where_to_train": ["pulses"],
 }
 TRAINED_ONCE = (
-    drifted._digital,
+    _digital.digital,
     drifted._noise,
     drifted._offline,
-    imperfections.digital,
     imperfections._noise,
     imperfections.repaired,
     negative_feedback.trained,

@@ -6,40 +6,34 @@ import numpy as np
 import pytest
 import torch
 
-from cimlib import experiments
 from cimlib.crossbar import crossbars, fabricate
-from cimlib.experiments import imperfections, negative_feedback
-from cimlib.experiments.imperfections import (
-    DATASETS,
-    REMEDIES,
-    Params,
-    digital,
-    on_arrays,
-    repaired,
-    report,
-    run,
-)
+from cimlib.experiments import _digital, imperfections, negative_feedback
+from cimlib.experiments._digital import Network, digital
+from cimlib.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, report, run
 from cimlib.mapping import fault_map
-from cimlib.models import mlp
 from cimlib.placement import Mapped
 from cimlib.train import accuracy
 
 SMALL = Params(epochs=10, lr=0.02, retrain_epochs=4, n_retrain=500, retrain_lr=0.01, chips=2, per_step=100)
-TRAINED = imperfections._trained(SMALL)
+TRAINED = Network.of(SMALL)
 FLAWLESS = replace(SMALL, stuck=0.0, w_range=1.0)
 BRIEF = {"epochs": 1, "n_train": 100, "retrain_epochs": 1, "n_retrain": 100}
 NARROW = {"network": "vgg8", "dataset": "mnist", "width": 1 / 16, **BRIEF}
 CONVOLUTION = replace(SMALL, **NARROW, images=50)
-LARGE = mlp(64, 200, 10, seed=0)  # 29,600 cells, to count faults
+LARGE = {"hidden": 200, "epochs": 1}  # 29,600 cells, to count faults
 
 
-def chip(params, number=0, model=LARGE):
-    return fabricate(on_arrays(model, params), number)
+def chip(params, number=0):
+    return fabricate(programmed(params), number)
+
+
+def large(params, number=0):
+    return chip(replace(params, **LARGE), number)
 
 
 def reported(params, number=0):
-    """A chip as its test reports it."""
-    model = chip(params, number)
+    """A large chip as its test reports it."""
+    model = large(params, number)
     report(model, params, number)
     return model
 
@@ -98,7 +92,7 @@ def test_the_range_of_each_layer_is_fixed_by_its_largest_weight_also_when_retrai
 @pytest.mark.parametrize("array", ["double", "single"])
 def test_a_chip_of_which_every_fault_is_missed_seems_perfect(reading, array):
     params = replace(SMALL, reading=reading, array=array)
-    assert (faults(chip(params)) != 0).float().mean() == pytest.approx(0.2, abs=0.01)
+    assert (faults(large(params)) != 0).float().mean() == pytest.approx(0.2, abs=0.01)
     seeming = reported(replace(params, missed=1.0))
     assert not faults(seeming).any()
     for layer in crossbars(seeming):
@@ -124,7 +118,7 @@ def test_nothing_is_moved_or_fixed_for_faults_that_are_missed(base, remedy):
 
 
 def test_some_faults_are_missed_and_nothing_else_changes():
-    true, seeming = faults(chip(SMALL)), faults(reported(replace(SMALL, missed=0.3)))
+    true, seeming = faults(large(SMALL)), faults(reported(replace(SMALL, missed=0.3)))
     stuck = true != 0
     assert (seeming[stuck] == 0).float().mean() == pytest.approx(0.3, abs=0.02)
     assert torch.equal(seeming[~stuck], true[~stuck])
@@ -133,7 +127,7 @@ def test_some_faults_are_missed_and_nothing_else_changes():
 
 
 def test_false_alarms_are_that_share_of_the_working_cells_half_of_them_on():
-    true, seeming = faults(chip(SMALL)), faults(reported(replace(SMALL, false_alarms=0.2)))
+    true, seeming = faults(large(SMALL)), faults(reported(replace(SMALL, false_alarms=0.2)))
     working = true == 0
     assert (seeming[working] == 1).float().mean() == pytest.approx(0.1, abs=0.01)
     assert (seeming[working] == -1).float().mean() == pytest.approx(0.1, abs=0.01)
@@ -143,7 +137,7 @@ def test_false_alarms_are_that_share_of_the_working_cells_half_of_them_on():
 @pytest.mark.parametrize("sigma", [0.5, 1.0])
 def test_conductances_are_mismeasured_by_a_factor_whose_logarithm_has_that_spread(sigma):
     params = replace(SMALL, stuck=0.0, sigma=sigma, mismeasured=0.3)
-    models = chip(params), reported(params)
+    models = large(params), reported(params)
     true, told = (torch.cat([layer.read()[1].cells.flatten() for layer in crossbars(m)]) for m in models)
     wrong = (told / true).log().detach()
     assert wrong.std() == pytest.approx(0.3, rel=0.03) and wrong.mean() == pytest.approx(0, abs=0.01)
@@ -185,21 +179,20 @@ FLAWED = replace(SMALL, **BRIEF, sigma=0.3, clip=True, hidden=16)
 )
 def test_what_is_read_is_the_chip_of_that_number_whatever_was_done_or_reported(given):
     params = replace(FLAWED, **given)
-    blank = digital(imperfections._trained(params))
     for number in (0, 1):
-        true, read = draws(chip(params, number, blank)), draws(repaired(params, number)[0])
+        true, read = draws(chip(params, number)), draws(repaired(params, number)[0])
         assert true.keys() == read.keys()
         assert all(torch.equal(true[name], read[name]) for name in true)
 
 
 def test_clusters_and_dead_lines_are_faults_of_the_chip():
     for given in ({"cluster": 3}, {"stuck": 0.0, "dead": 0.1}):
-        marked = faults(chip(replace(SMALL, **given)))
+        marked = faults(large(replace(SMALL, **given)))
         assert (marked != 0).float().mean() == pytest.approx(0.2, abs=0.08)
 
 
 def test_most_stuck_cells_are_on_or_off_as_the_measurement_is_read():
-    off, on = (faults(chip(replace(SMALL, reading=name))) for name in ("mostly off", "mostly on"))
+    off, on = (faults(large(replace(SMALL, reading=name))) for name in ("mostly off", "mostly on"))
     assert (off == -1).sum() / (off == 1).sum() == pytest.approx(9.04 / 1.75, rel=0.15)
     assert (on == 1).sum() / (on == -1).sum() == pytest.approx(9.04 / 1.75, rel=0.15)
 
@@ -230,10 +223,9 @@ def test_hidden_units_are_moved_together_with_the_rows_that_they_feed():
 
 
 def test_what_a_weight_counts_does_not_depend_on_the_chip():
-    blank = digital(TRAINED)
     for weighting in ("gradient", "fisher"):
         params = replace(SMALL, weighting=weighting)
-        one, other = (imperfections._cost(chip(params, number, blank), params) for number in (0, 1))
+        one, other = (imperfections._cost(chip(params, number), params) for number in (0, 1))
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -277,21 +269,13 @@ def test_updates_on_the_device_mend_what_the_test_has_missed():
 
 
 def test_clean_is_of_the_digital_network_whatever_its_chips_are():
-    expected = float(accuracy(digital(TRAINED), *imperfections.images(SMALL, "test", 360)))
+    expected = float(accuracy(digital(TRAINED), *_digital.images(TRAINED, "test", 360)))
     misses = digital.cache_info().misses
     for given in ({"stuck": 0.0}, {"sigma": 1.0}, {"array": "single"}, {"remedy": "both"}, {"w_range": 0.1}):
         assert run(replace(SMALL, **{"remedy": "mapping", **given}))["clean"] == [
             pytest.approx(expected, abs=1e-3)
         ]
     assert digital.cache_info().misses == misses
-
-
-def test_a_convolutional_network_is_the_one_of_negative_feedback_training_without_errors():
-    params = replace(CONVOLUTION, images=300)
-    names = "network dataset width epochs n_train batch lr seed images chips"
-    given = {name: getattr(params, name) for name in names.split()}
-    plain = experiments.run("negative_feedback", {**given, "method": "plain", "sigma": 0.0})
-    assert run(params)["clean"] == pytest.approx(plain["clean"], abs=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -316,12 +300,6 @@ def test_colour_images_are_cropped_and_mirrored_in_retraining_and_normalised(mon
     assert found["writes"][0] > 0
 
 
-def test_a_perceptron_has_as_many_hidden_layers_as_asked_the_last_of_several_half_as_wide():
-    for layers, widths in ((0, [10]), (1, [32, 10]), (2, [32, 16, 10]), (3, [32, 32, 16, 10])):
-        model = digital(replace(TRAINED, layers=layers, epochs=1))
-        assert [len(weight) for weight in model.parameters() if weight.dim() == 2] == widths
-
-
 def test_the_data_of_a_record_are_named_with_how_many_were_trained_on():
     assert imperfections.data(SMALL) == {"digits": 1077}
     assert imperfections.data(CONVOLUTION) == {"mnist": 100}
@@ -334,6 +312,6 @@ def test_every_network_has_data():
 
 @pytest.mark.parametrize("given", [{"images": 361}, {"n_train": 1078}])
 def test_more_images_than_there_are_are_refused_before_any_training(monkeypatch, given):
-    monkeypatch.setattr(imperfections, "fit", None)
+    monkeypatch.setattr(_digital, "fit", None)
     with pytest.raises(ValueError, match="is not an integer in 1"):
         run(replace(Params(), seed=123, **given))

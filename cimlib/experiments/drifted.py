@@ -40,9 +40,8 @@ from cimlib.arrays import DoubleArray
 from cimlib.circuits import Converters, Ideal
 from cimlib.convnets import scaled
 from cimlib.crossbar import Crossbar, crossbars, fabricate, fresh, program, seeded
-from cimlib.data import load
 from cimlib.devices import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, require, seconds
-from cimlib.experiments import negative_feedback
+from cimlib.experiments._digital import Network, digital, images, on_arrays, precision, refit
 from cimlib.hardware import Hardware
 from cimlib.methods.calibration import (
     AdapterTraining,
@@ -53,9 +52,8 @@ from cimlib.methods.calibration import (
     recalibrate_batchnorm,
 )
 from cimlib.methods.imperfection_tolerant import Retraining
-from cimlib.models import mlp
 from cimlib.montecarlo import evaluate
-from cimlib.train import Batch, CrossEntropy, Objective, fit
+from cimlib.train import Batch, CrossEntropy, Objective
 
 REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining")
 STAGES = ("lora", "dora", "vera")
@@ -71,8 +69,6 @@ CELLS: dict[str, tuple[Drift, DoubleArray]] = {
     "relative": (RelativeDrift(), DoubleArray(0.0, 100.0)),
 }
 TIMES = ("1 s", "1 minute", "1 hour", "1 day", "1 week", "1 month", "1 year", "10 years")
-# what the network trained for perfect cells depends on
-PRETRAINING = "network dataset layers hidden width epochs n_train lr batch seed precision device"
 READ = 250  # images per forward pass of an evaluation
 CHECK = 1000  # most validation images
 TRAINING, SCORING = 100_000, 200_000  # numbers of the first instance to train on, and to judge a set by
@@ -259,103 +255,33 @@ def data(params: Params) -> dict[str, int]:
     return {params.dataset: params.n_train}
 
 
-def images(params: Params, split: str, n: int | None = None) -> Batch:
-    """Images for the network: of ResNet-18 as in *Negative feedback training*."""
-    if params.network != "mlp":
-        return negative_feedback.images(_plain(params), split, n)
-    x, y = load(params.dataset, split, n)
-    return x.to(params.device), y.to(params.device)
-
-
 def _check(params: Params) -> Batch:
     """As many validation images as test images, at most :data:`CHECK`."""
-    return images(params, "val", min(params.images, CHECK))
+    return images(Network.of(params), "val", min(params.images, CHECK))
 
 
-def _plain(params: Params) -> negative_feedback.Params:
-    """ResNet-18 trained without errors, as the chapter on negative feedback trains it."""
-    return negative_feedback.Params(
-        network=params.network,
-        dataset=params.dataset,
-        method="plain",
-        sigma=0.0,
-        images=1,
-        chips=1,
-        **{name: getattr(params, name) for name in ("width", "epochs", "n_train", "batch", "lr", "seed")},
-        precision=params.precision,
-        device=params.device,
-    )
+def _samples(params: Params) -> Batch:
+    """The training images that a remedy has."""
+    return images(Network.of(params), "train", params.samples)
 
 
-def _precision(params: Params) -> torch.autocast:
-    """Layers in bfloat16 if asked for; see :func:`cimlib.experiments.negative_feedback.precision`."""
-    kind, wanted = torch.device(params.device).type, params.precision == "bfloat16"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted, cache_enabled=False)
-
-
-def digital(params: Params) -> nn.Module:
-    """The network trained for perfect cells; what its ``params`` say of chips does not matter."""
-    return _digital(_only(params, PRETRAINING))
-
-
-def _only(params: Params, names: str) -> Params:
-    """The parameters of these names, the rest as by default."""
-    return Params(remedy="none", **{name: getattr(params, name) for name in names.split()})
-
-
-@lru_cache(maxsize=1)
-def _digital(params: Params) -> nn.Module:
-    if params.network != "mlp":
-        trained, *_ = negative_feedback.trained(_plain(params))
-        convolutional = _plain(params).blank().to(params.device)
-        convolutional.load_state_dict(trained.state_dict())
-        return convolutional.to(memory_format=torch.channels_last).eval()
-    x, y = images(params, "train", params.n_train)
-    widths = [params.hidden] * params.layers
-    if params.layers > 1:
-        widths[-1] = max(1, params.hidden // 2)
-    model = mlp(x[0].numel(), *widths, 10, seed=params.seed).to(params.device)
-    options: dict[str, Any] = {"epochs": params.epochs, "lr": params.lr, "batch_size": params.batch}
-    fit(model, CrossEntropy(), (x, y), **options, seed=params.seed, cosine=True)
-    return model.eval()
-
-
-def _schedule(params: Params) -> dict[str, Any]:
-    """Of the training for a remedy."""
-    return {
-        "epochs": params.calibration_epochs,
-        "lr": params.calibration_lr,
-        "seed": params.seed,
-        "batch_size": params.batch,
-        "cosine": True,
-    }
-
-
-def _fit(model: nn.Module, objective: Objective, batch: Batch, params: Params) -> None:
+def _train(model: nn.Module, objective: Objective, batch: Batch, params: Params) -> None:
     """Train ``model`` for its remedy end to end."""
-    if params.dataset == "cifar10":
-        mean, std = negative_feedback.normalisation(_plain(params))
-        objective = negative_feedback.Augmented(objective, -mean / std, params.seed)
-    with _precision(params):
-        fit(model, objective, batch, **_schedule(params))
+    epochs, lr = params.calibration_epochs, params.calibration_lr
+    refit(model, objective, batch, Network.of(params), epochs=epochs, lr=lr)
 
 
-def on_arrays(model: nn.Module, params: Params, t: str = "") -> nn.Module:
-    """``model`` on arrays at a time, the range of each layer fixed by its largest weight in the digital
-    network."""
-    trained, model = digital(params), program(model, params.hardware(t))
-    for layer in crossbars(model):
-        largest = float(trained.get_parameter(f"{layer.name}.weight").detach().abs().max())
-        layer.hardware = replace(layer.hardware, array=replace(layer.hardware.array, w_max=largest))
-    return model
+def _programmed(network: nn.Module, params: Params, t: str = "") -> nn.Module:
+    """``network`` on arrays at a time; just programmed if there is none."""
+    return on_arrays(network, params.hardware(t), Network.of(params))
 
 
 def drifted(network: nn.Module, params: Params, chip: int, t: str = "") -> nn.Module:
     """``network`` on a chip at a time, with the compensation for what it has lost since it was programmed."""
-    model = fabricate(on_arrays(network, params, t), chip)
+    model = fabricate(_programmed(network, params, t), chip)
     if params.compensation != "none":
-        programmed = fabricate(on_arrays(network, params), chip)
-        x = images(params, "train", params.samples)[0] if params.readout == "images" else None
+        programmed = fabricate(_programmed(network, params), chip)
+        x = _samples(params)[0] if params.readout == "images" else None
         compensate(model, programmed, x, per="column" if params.compensation == "column" else "layer")
     return model
 
@@ -413,18 +339,18 @@ def prepared(params: Params) -> nn.Module:
 
 def _prepared(params: Params) -> tuple[nn.Module, float]:
     """The network that is programmed, and the seconds that going on for fresh chips took."""
+    network = Network.of(params)
     if params.noise_epochs == 0:
-        return digital(params), 0.0
-    return _noise(_only(params, f"{PRETRAINING} cell rho noise_epochs noise_lr"))
+        return digital(network), 0.0
+    return _noise(network, params.cell, params.noise_epochs, params.noise_lr)
 
 
 @lru_cache(maxsize=1)
-def _noise(params: Params) -> tuple[nn.Module, float]:
-    trained, batch = copy.deepcopy(digital(params)), images(params, "train", params.n_train)
+def _noise(network: Network, cell: str, epochs: int, lr: float) -> tuple[nn.Module, float]:
+    trained, batch = copy.deepcopy(digital(network)), images(network, "train", network.n_train)
     start = time.perf_counter()
-    model = fresh(on_arrays(trained, params), params.seed)
-    schedule = replace(params, calibration_epochs=params.noise_epochs, calibration_lr=params.noise_lr)
-    _fit(model, CrossEntropy(), batch, schedule)
+    model = fresh(on_arrays(trained, Hardware(*CELLS[cell]), network), network.seed)
+    refit(model, CrossEntropy(), batch, network, epochs=epochs, lr=lr)
     trained.load_state_dict(model.state_dict())
     with torch.no_grad():  # as the range has them
         for layer in crossbars(model):
@@ -435,13 +361,13 @@ def _noise(params: Params) -> tuple[nn.Module, float]:
 @lru_cache(maxsize=1)
 def _offline(params: Params) -> tuple[Schedule, float]:
     """The sets trained offline, and the seconds that took; a schedule begins with stages that do nothing."""
-    teacher, batch, check = prepared(params), images(params, "train", params.samples), _check(params)
+    teacher, batch, check = prepared(params), _samples(params), _check(params)
     start = time.perf_counter()
 
     def train(t: str) -> dict[str, Tensor]:
         models = [drifted(teacher, params, TRAINING + n, t) for n in range(params.instances)]
         _attach(params, *models)
-        _fit(nn.ModuleList(models), Instances(teacher, params.seed), batch, params)
+        _train(nn.ModuleList(models), Instances(teacher, params.seed), batch, params)
         return _carried(state(models[0]))
 
     def score(stored: Mapping[str, Tensor], t: str) -> list[float]:
@@ -473,18 +399,28 @@ def _offline(params: Params) -> tuple[Schedule, float]:
 
 def _calibrated(params: Params, chip: int) -> tuple[dict[str, Tensor], float]:
     """What the remedy changes of the network on ``chip``, and the seconds that took."""
-    teacher, batch = prepared(params), images(params, "train", params.samples)
+    teacher, batch = prepared(params), _samples(params)
     model = drifted(teacher, params, chip, params.when)
     _attach(params, model)
     start = time.perf_counter()
     if params.remedy == "batchnorm":
         recalibrate_batchnorm(model, batch[0], batch_size=READ)
     elif params.remedy == "retraining":
-        _fit(model, Retraining(), batch, params)
+        _train(model, Retraining(), batch, params)
     elif params.training == "end to end":
-        _fit(model, AdapterTraining(teacher), batch, params)
+        _train(model, AdapterTraining(teacher), batch, params)
     else:
-        distil(model, teacher, batch[0], inputs=params.inputs, **_schedule(params))
+        distil(
+            model,
+            teacher,
+            batch[0],
+            inputs=params.inputs,
+            epochs=params.calibration_epochs,
+            lr=params.calibration_lr,
+            seed=params.seed,
+            batch_size=params.batch,
+            cosine=True,
+        )
     return _carried(model.state_dict()), time.perf_counter() - start
 
 
@@ -504,13 +440,13 @@ def _repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
 
 def _read(model: nn.Module, params: Params, batch: Batch, chip: int) -> float:
     """Accuracy of ``model`` on a chip, %."""
-    with _precision(params):
+    with precision(Network.of(params)):
         return float(evaluate(model, *batch, [chip], READ).accuracy[0])
 
 
 def _counted(model: nn.Module, params: Params) -> dict[str, float]:
     """What the remedy of ``model`` stores and computes; see :func:`run`."""
-    x, _ = images(params, "train", 1)
+    x, _ = images(Network.of(params), "train", 1)
     sets = int(params.remedy in STAGES)
     if params.for_all:  # the first set of a schedule is none
         sets = len(_offline(_ahead(params))[0]) - (params.threshold > 0)
@@ -549,7 +485,7 @@ def run(params: Params) -> dict[str, Any]:
     kept beside the chip, a byte for each number. ``set_times``: those at which a set of a schedule comes
     into use, s.
     """
-    test = images(params, "test", params.images)
+    test = images(Network.of(params), "test", params.images)
     check = _check(params)
     found: dict[str, list[float]] = {}
 
@@ -560,7 +496,7 @@ def run(params: Params) -> dict[str, Any]:
     for chip in range(params.chips):
         model, taken = _repaired(params, chip)
         number = chip + params.other_chip
-        just_programmed = fabricate(on_arrays(prepared(params), params), number)
+        just_programmed = fabricate(_programmed(prepared(params), params), number)
         note(
             accuracy=_read(model, params, test, number),
             undrifted=_read(just_programmed, params, test, number),

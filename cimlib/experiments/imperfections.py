@@ -21,17 +21,15 @@ import torch
 from torch import nn
 
 from cimlib.arrays import Array, DoubleArray, SingleArray
-from cimlib.crossbar import crossbars, fabricate, fresh, program, seeded
-from cimlib.data import load
+from cimlib.crossbar import crossbars, fabricate, fresh, seeded
 from cimlib.defects import Clusters, DeadLines, stuck_rates
 from cimlib.devices import Device, Effect, Lognormal, StuckAt, require
-from cimlib.experiments import negative_feedback
+from cimlib.experiments._digital import Network, digital, images, on_arrays, precision, refit
 from cimlib.hardware import Hardware
 from cimlib.mapping import Weighting, mapped, mapped_jointly, sensitivity
 from cimlib.methods.imperfection_tolerant import Retraining, adjusted, frozen, on_device
-from cimlib.models import mlp
 from cimlib.montecarlo import evaluate
-from cimlib.train import Batch, CrossEntropy, Objective, accuracy, fit
+from cimlib.train import Batch, CrossEntropy, Objective, accuracy
 from cimlib.updates import Pulses
 
 REMEDIES = ("none", "noise", "mapping", "retraining", "both", "adjusted", "freezing")
@@ -140,7 +138,7 @@ class Params:
         require(written, "clip", self.clip, "True for iterations on the device at sigma > 0")
         self.hardware(), self.pulses(), Retraining(self.penalty)
         if self.network != "mlp":
-            _digital(self)
+            Network.of(self).plain()
 
     def hardware(self) -> Hardware:
         """The cells in their array."""
@@ -173,70 +171,10 @@ def data(params: Params) -> dict[str, int]:
     return {params.dataset: params.n_train}
 
 
-def images(params: Params, split: str, n: int | None = None) -> Batch:
-    """Images for the network: of a convolutional one as in *Negative feedback training*."""
-    if params.network != "mlp":
-        return negative_feedback.images(_digital(params), split, n)
-    x, y = load(params.dataset, split, n)
-    return x.to(params.device), y.to(params.device)
-
-
-def _digital(params: Params) -> negative_feedback.Params:
-    """A convolutional network trained without errors, as the chapter on negative feedback trains it."""
-    return negative_feedback.Params(
-        network=params.network,
-        dataset=params.dataset,
-        width=params.width,
-        method="plain",
-        sigma=0.0,
-        images=1,
-        chips=1,
-        **{name: getattr(params, name) for name in ("epochs", "n_train", "batch", "lr", "seed")},
-        precision=params.precision,
-        device=params.device,
-    )
-
-
-def _precision(params: Params) -> torch.autocast:
-    """Layers in bfloat16 if asked for; see :func:`cimlib.experiments.negative_feedback.precision`."""
-    kind, wanted = torch.device(params.device).type, params.precision == "bfloat16"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted, cache_enabled=False)
-
-
-@lru_cache(maxsize=1)
-def digital(params: Params) -> nn.Module:
-    """The network trained for perfect cells; what its ``params`` say of chips does not matter."""
-    if params.network != "mlp":
-        trained, *_ = negative_feedback.trained(_digital(params))
-        convolutional = _digital(params).blank().to(params.device)
-        convolutional.load_state_dict(trained.state_dict())
-        return convolutional.to(memory_format=torch.channels_last)
-    x, y = images(params, "train", params.n_train)
-    widths = [params.hidden] * params.layers
-    if params.layers > 1:
-        widths[-1] = max(1, params.hidden // 2)
-    model = mlp(x[0].numel(), *widths, 10, seed=params.seed).to(params.device)
-    fit(
-        model,
-        CrossEntropy(),
-        (x, y),
-        epochs=params.epochs,
-        lr=params.lr,
-        seed=params.seed,
-        batch_size=params.batch,
-        cosine=True,
-    )
-    return model
-
-
-def on_arrays(model: nn.Module, params: Params) -> nn.Module:
-    """``model`` on the arrays of ``params``, the range of each layer fixed by its largest weight."""
-    model = program(model, params.hardware())
-    for layer in crossbars(model):
-        largest = float(layer.weight.detach().abs().max())
-        array = replace(layer.hardware.array, w_max=params.w_range * largest)
-        layer.hardware = replace(layer.hardware, array=array)
-    return model
+def programmed(params: Params) -> nn.Module:
+    """The digital network on the arrays of ``params``, without a chip yet."""
+    network = Network.of(params)
+    return on_arrays(digital(network), params.hardware(), network, params.w_range)
 
 
 @torch.no_grad()
@@ -265,36 +203,24 @@ def _cost(model: nn.Module, params: Params) -> Weighting:
     for layer in crossbars(perfect):
         layer.hardware = replace(layer.hardware, device=Device())
     kind: Literal["gradient", "fisher"] = "gradient" if params.weighting == "gradient" else "fisher"
-    return sensitivity(perfect, images(params, "train", min(SENSITIVE, params.n_train)), kind)
+    samples = images(Network.of(params), "train", min(SENSITIVE, params.n_train))
+    return sensitivity(perfect, samples, kind)
 
 
-def _fit(model: nn.Module, objective: Objective, params: Params) -> nn.Module:
-    if params.dataset == "cifar10":
-        mean, std = negative_feedback.normalisation(_digital(params))
-        objective = negative_feedback.Augmented(objective, -mean / std, params.seed)
-    with _precision(params):
-        fit(
-            model,
-            objective,
-            images(params, "train", params.n_retrain),
-            epochs=params.retrain_epochs,
-            lr=params.retrain_lr,
-            seed=params.seed,
-            batch_size=params.batch,
-            cosine=True,
-        )
+def _retrain(model: nn.Module, objective: Objective, params: Params) -> nn.Module:
+    epochs, lr = params.retrain_epochs, params.retrain_lr
+    refit(model, objective, _samples(params), Network.of(params), epochs=epochs, lr=lr)
     return model
+
+
+def _samples(params: Params) -> Batch:
+    """The training images that a remedy has."""
+    return images(Network.of(params), "train", params.n_retrain)
 
 
 @lru_cache(maxsize=1)
 def _noise(params: Params) -> nn.Module:
-    return _fit(fresh(on_arrays(digital(_trained(params)), params), params.seed), CrossEntropy(), params)
-
-
-def _trained(params: Params) -> Params:
-    """What the digital network depends on, the rest as by default."""
-    names = "network dataset layers hidden width epochs n_train lr batch seed precision device"
-    return Params(**{name: getattr(params, name) for name in names.split()})
+    return _retrain(fresh(programmed(params), params.seed), CrossEntropy(), params)
 
 
 @lru_cache(maxsize=10)
@@ -303,7 +229,7 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
     device change a copy."""
     if params.remedy == "noise":
         return fabricate(copy.deepcopy(_noise(params)), chip), 0.0
-    model = fabricate(on_arrays(digital(_trained(params)), params), chip)
+    model = fabricate(programmed(params), chip)
     tile = (params.tile, params.tile) if params.tile else None
     errs = params.missed or params.false_alarms or params.mismeasured
     if params.spares or tile or errs:  # what a test reports is of the cells where they lie
@@ -315,11 +241,11 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
         model = move(model, weighting=_cost(model, params), power=params.power)
     seconds = time.perf_counter() - start
     if params.remedy in ("retraining", "both"):
-        _fit(model, Retraining(params.penalty), params)
+        _retrain(model, Retraining(params.penalty), params)
     if params.remedy == "freezing":
         model = frozen(
             model,
-            images(params, "train", params.n_retrain),
+            _samples(params),
             per_step=params.per_step,
             batches=1,
             lr=params.retrain_lr,
@@ -330,7 +256,7 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, float]:
         stages = len(crossbars(model))
         model = adjusted(
             model,
-            images(params, "train", params.n_retrain),
+            _samples(params),
             epochs=-(-params.retrain_epochs // stages),
             lr=params.retrain_lr,
             seed=params.seed,
@@ -355,7 +281,7 @@ def _iterated(model: nn.Module, params: Params, chip: int) -> tuple[nn.Module, f
         return model, 0.0, 0.0
     done = on_device(
         model,
-        images(params, "train", params.n_retrain),
+        _samples(params),
         params.pulses(),
         iterations=params.iterations,
         lr=params.pulse_lr,
@@ -373,8 +299,9 @@ def run(params: Params) -> dict[str, Any]:
     images at most, %; ``mapping_seconds``; ``pulses`` and ``writes`` on the device, per cell. ``clean`` (1,):
     accuracy on the same test images with perfect cells, before any remedy, %.
     """
-    test = images(params, "test", params.images)
-    check = images(params, "val", min(params.images, len(images(params, "val")[1])))
+    network = Network.of(params)
+    test = images(network, "test", params.images)
+    check = images(network, "val", min(params.images, len(images(network, "val")[1])))
     found: dict[str, list[float]] = {
         name: [] for name in ("accuracy", "validation_error", "mapping_seconds", "pulses", "writes")
     }
@@ -385,13 +312,13 @@ def run(params: Params) -> dict[str, Any]:
 
     for chip in range(params.chips):
         model, seconds = repaired(_unread(params), chip)
-        with _precision(params):
+        with precision(network):
             model, pulses, writes = _iterated(model, params, chip)
             read, error = (evaluate(model, *batch, [chip], READ).accuracy[0] for batch in (test, check))
         note(accuracy=read, validation_error=100 - error, mapping_seconds=seconds)
         note(pulses=pulses, writes=writes)
-    with _precision(params):
-        batches = zip(*(torch.split(part, READ) for part in test), strict=True)
-        hits = sum(float(accuracy(digital(_trained(params)), x, y)) * len(y) for x, y in batches)
-        clean = hits / len(test[1])
-    return {**found, "clean": [float(f"{clean:.5g}")]}
+    trained = digital(network)
+    batches = zip(*(torch.split(part, READ) for part in test), strict=True)
+    with precision(network):
+        hits = sum(float(accuracy(trained, x, y)) * len(y) for x, y in batches)
+    return {**found, "clean": [float(f"{hits / len(test[1]):.5g}")]}
