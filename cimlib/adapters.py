@@ -8,6 +8,7 @@ the array was asked to hold and :math:`W` those that it amounts to now, :math:`y
 * :class:`DoRA`: :math:`y' = \frac{m}{n}\big((y - \text{bias}) + \frac{\alpha}{r} B A x\big) + \text{bias}`,
   :math:`n = \lVert W_0 + \frac{\alpha}{r} B A\rVert_c`
 * :class:`VeRA`: :math:`y' = y + \Lambda_b B \Lambda_d A x`, where A and B are random and the same for all
+* :class:`FullRank`: :math:`y' = y + \Delta W x`, a number for every weight
 * :class:`Scale`: :math:`y' = s\,(y - \text{bias}) + \text{bias}`, drift compensation
 
 Each is written so that before training it changes nothing, bit for bit. :func:`attach` adds the keys
@@ -122,6 +123,35 @@ class Scale(Adapter):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return y + (self._columns(self.factor) - 1) * self._without_bias(y)
+
+
+class FullRank(Adapter):
+    r"""A change of every weight, :math:`y' = y + \Delta W x`: what stages of low rank spare, and their bound.
+
+    ΔW (``change``) has the shape of the layer's weights, out·in·kh·kw numbers, and starts at 0. It takes as
+    many multiplications as the array (derived).
+
+    Args:
+        layer: of a programmed network.
+    """
+
+    def __init__(self, layer: Crossbar) -> None:
+        super().__init__(layer)
+        self.change = nn.Parameter(layer.like().new_zeros(layer.weight_shape))
+
+    @property
+    def multiplications(self) -> int:
+        return self.change.numel()
+
+    def merged(self, weight: Tensor) -> Tensor:
+        return weight + self.change
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        layer = self._layer.plain
+        if isinstance(layer, nn.Conv2d):
+            change: Tensor = layer._conv_forward(x, self.change, None)
+            return y + change
+        return y + F.linear(x, self.change)
 
 
 class LoRA(Adapter):

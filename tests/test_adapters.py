@@ -12,7 +12,19 @@ from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fresh, program
 from cimlib import adapters as stages
-from cimlib.adapters import Adapter, Chain, DoRA, LoRA, Projections, Scale, VeRA, attach, detach, projections
+from cimlib.adapters import (
+    Adapter,
+    Chain,
+    DoRA,
+    FullRank,
+    LoRA,
+    Projections,
+    Scale,
+    VeRA,
+    attach,
+    detach,
+    projections,
+)
 from cimlib.arrays import DoubleArray
 from cimlib.circuits import Converters
 from cimlib.crossbar import crossbars
@@ -42,6 +54,7 @@ MAKERS = {
     "LoRA": lambda layer: LoRA(layer, 3, alpha=6.0),
     "DoRA": lambda layer: DoRA(layer, 3),
     "VeRA": lambda layer: VeRA(layer, Projections(layer.weight_shape[1] + 5, layer.weight_shape[0] + 3, 4)),
+    "full rank": FullRank,
     "Scale": lambda layer: Scale(layer, torch.ones(layer.weight_shape[0])),
     "two": lambda layer: Chain(layer, Scale(layer, torch.ones(1)), DoRA(layer, 2)),
 }
@@ -230,6 +243,18 @@ def test_it_changes_the_middle_of_the_kernel_or_the_first_of_two(size, middle):
     shaken(attach(chip, lambda layer: VeRA(layer, Projections(2, 6, 3))))
     changed = chip.digital.update() != 0
     assert changed[:, :, *middle].all() and changed.sum() == 6 * 2
+
+
+@pytest.mark.parametrize("name", ["linear on a sequence", "conv, oblong"])
+def test_full_rank_makes_of_any_chip_the_digital_layer(name):
+    torch.manual_seed(0)
+    layer, shape = LAYERS[name]()
+    chip, x = fabricate(program(layer, NOISY), 0), torch.randn(shape)
+    stage = attach(chip, FullRank).digital
+    with torch.no_grad():
+        stage.change.copy_(layer.weight - chip.read()[0])
+        torch.testing.assert_close(chip(x), layer(x))
+    assert stage.stored == stage.multiplications == layer.weight.numel()
 
 
 def test_a_factor_scales_the_output_and_not_the_bias():
