@@ -127,6 +127,7 @@ STORED = {
     "lora": sum(3 * (i + o) for i, o in LAYERS),
     "dora": sum(3 * (i + o) + o for i, o in LAYERS),
     "vera": sum(3 + o for _, o in LAYERS),
+    "common": sum(i * o for i, o in LAYERS),
     "retraining": 0,
 }
 
@@ -156,6 +157,17 @@ def test_samples_are_kept_where_something_on_the_chip_is_found_from_them():
         ({"remedy": "retraining"}, 0),
     ):
         assert run(**given, chips=1)["sample_bytes"] == [64 * kept]
+
+
+def test_all_that_is_common_mended_the_instances_have_the_weights_asked_for_in_the_mean():
+    for compensation in ("none", "global", "column"):
+        given = params(remedy="common", compensation=compensation, instances=3)
+        held = []
+        for chip in range(drifted.TRAINING, drifted.TRAINING + 3):
+            layer = crossbars(drifted._repaired(given, chip)[0])[1]
+            held.append(layer.digital.merged(layer.read()[0]))
+        assert not torch.allclose(held[0], layer.weight, atol=1e-3)
+        torch.testing.assert_close(torch.stack(held).mean(0), layer.weight)
 
 
 OFFLINE = {"remedy": "vera", "training": "offline", "chips": 1, "samples": 100}

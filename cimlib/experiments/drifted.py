@@ -8,6 +8,9 @@ read a time later, on the same chip as it has become. What each remedy knows of 
 - ``"lora"``, ``"dora"``, ``"vera"``: digital stages beside the arrays, calibrated on the chip,
   ``"distilled"`` layer by layer or ``"end to end"``, or ``"offline"``: one set of numbers for all chips,
   trained on instances of the drift that are not among those read.
+- ``"common"``: what each weight lacks in the mean over instances of the drift, behind a compensation if there
+  is one, is added digitally on every chip. It stores as much as the network: a bound for all that is made
+  ahead of the chips.
 - ``"retraining"``: every weight, off the chip, through what this chip will have made of it. No device can do
   that, for the weights are written with the drift to come in mind: a bound, not a remedy.
 
@@ -27,7 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from cimlib.adapters import (
+    Adapter,
     DoRA,
+    FullRank,
     LoRA,
     Projections,
     VeRA,
@@ -55,7 +60,7 @@ from cimlib.methods.imperfection_tolerant import Retraining
 from cimlib.montecarlo import evaluate
 from cimlib.train import Batch, CrossEntropy, Objective
 
-REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "retraining")
+REMEDIES = ("none", "batchnorm", "lora", "dora", "vera", "common", "retraining")
 STAGES = ("lora", "dora", "vera")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
 # images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
@@ -196,7 +201,7 @@ class Params:
     @property
     def on_chip(self) -> bool:
         """Whether a remedy is made for one chip."""
-        return self.remedy != "none" and not self.for_all
+        return self.remedy not in ("none", "common") and not self.for_all
 
     @property
     def when(self) -> str:
@@ -287,8 +292,8 @@ def drifted(network: nn.Module, params: Params, chip: int, t: str = "") -> nn.Mo
 
 
 def _attach(params: Params, *models: nn.Module) -> None:
-    """Give all ``models`` one and the same untrained set of stages, if stages are the remedy."""
-    if params.remedy not in STAGES:
+    """Give all ``models`` one and the same set of stages, not yet trained, if stages are the remedy."""
+    if params.remedy not in (*STAGES, "common"):
         return
     common = projections(models[0], params.rank, params.seed)
     stages = {layer.name: _stage(layer, params, common) for layer in crossbars(models[0])}
@@ -296,7 +301,12 @@ def _attach(params: Params, *models: nn.Module) -> None:
         attach(model, lambda layer: stages[layer.name])
 
 
-def _stage(layer: Crossbar, params: Params, common: Projections) -> LoRA | VeRA:
+def _stage(layer: Crossbar, params: Params, common: Projections) -> Adapter:
+    if params.remedy == "common":
+        stage = FullRank(layer)
+        with torch.no_grad():
+            stage.change.copy_(_lacking(_ahead(params))[layer.name])
+        return stage
     if params.remedy != "vera":
         kind = DoRA if params.remedy == "dora" else LoRA
         return kind(layer, params.rank, seed=params.seed)
@@ -356,6 +366,20 @@ def _noise(network: Network, cell: str, epochs: int, lr: float) -> tuple[nn.Modu
         for layer in crossbars(model):
             trained.get_parameter(f"{layer.name}.weight").copy_(layer.hardware.array.represent(layer.weight))
     return trained, time.perf_counter() - start
+
+
+@lru_cache(maxsize=1)
+@torch.no_grad()
+def _lacking(params: Params) -> dict[str, Tensor]:
+    """What the weights of each layer lack in the mean over instances of the drift, compensation included."""
+    found = list[dict[str, Tensor]]()
+    for chip in range(TRAINING, TRAINING + params.instances):
+        layers = crossbars(drifted(prepared(params), params, chip, params.t))
+        held = {layer.name: layer.read()[0] for layer in layers}
+        stages = {layer.name: layer.digital for layer in layers if isinstance(layer.digital, Adapter)}
+        held |= {name: stage.merged(held[name]) for name, stage in stages.items()}
+        found.append({layer.name: layer.weight - held[layer.name] for layer in layers})
+    return {name: torch.stack([lack[name] for lack in found]).mean(0) for name in found[0]}
 
 
 @lru_cache(maxsize=1)
@@ -447,7 +471,7 @@ def _read(model: nn.Module, params: Params, batch: Batch, chip: int) -> float:
 def _counted(model: nn.Module, params: Params) -> dict[str, float]:
     """What the remedy of ``model`` stores and computes; see :func:`run`."""
     x, _ = images(Network.of(params), "train", 1)
-    sets = int(params.remedy in STAGES)
+    sets = int(params.remedy in (*STAGES, "common"))
     if params.for_all:  # the first set of a schedule is none
         sets = len(_offline(_ahead(params))[0]) - (params.threshold > 0)
     one = cost(model, x, sets=sets)
