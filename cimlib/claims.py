@@ -281,7 +281,7 @@ def table(claims: Sequence[Claim]) -> str:
             elif np.isnan(m.low):
                 found_in = f" {claim.unit}, n = {m.n}, without an interval"
             else:
-                found_in = f" {claim.unit}, by counting"
+                found_in = f" {claim.unit}, the same for all n = {m.n}"
             text = evidence.label if m.status == "missing" else f"{evidence.label}: {estimate}{found_in}"
             found.append(f"• {text}: *{m.status}*")
         cells = (said, "<br>".join(found), f"**{claim.verdict}** ({claim.scale})")

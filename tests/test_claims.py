@@ -103,7 +103,7 @@ def test_a_ratio_of_constants_has_no_width(ledger):
     claim = ledger(evidence)
     (measured,) = claim.measured
     assert (measured.low, measured.estimate, measured.high) == (2.0, 2.0, 2.0)
-    assert "same: 2.0 points, by counting" in claims.table([claim])
+    assert "same: 2.0 points, the same for all n = 50" in claims.table([claim])
 
 
 def test_what_must_hold_of_every_value_is_decided_by_the_worst(ledger):
