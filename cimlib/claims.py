@@ -267,7 +267,7 @@ def papers(directory: Path | None = None) -> list[str]:
 
 def table(claims: Sequence[Claim]) -> str:
     """The claims as a Markdown table: statement and source, what we measured, verdict."""
-    rows = ["| The paper | What we measured | Verdict |", "|---|---|---|"]
+    rows = ["| The claim | What we measured | Verdict |", "|---|---|---|"]
     for claim in claims:
         said = f"{claim.statement} *({claim.where}; {claim.provenance})*"
         found = [part for part in (claim.measure, claim.reason) if part]
