@@ -290,6 +290,12 @@ def test_passes_are_normalised_alike_whichever_update_batchnorm(data):
     assert torch.equal(every, first)
 
 
+def test_a_training_ends_with_the_same_weights_whichever_update_batchnorm(data):
+    every, first = (trained(OVF(beta=0.1, bn=bn), data)[0] for bn in ("every", "first"))
+    assert same(parameters(every), parameters(first))
+    assert not same(every.state_dict(), first.state_dict())
+
+
 def test_feedbacks_leave_hardware_and_generators_as_they_were_even_if_a_pass_fails(data):
     model = noisy()
     before = [(layer.hardware, layer.generator) for layer in crossbars(model)]
