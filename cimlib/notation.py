@@ -136,7 +136,7 @@ TERMS: dict[str, str] = {
     "chip": "one fabricated instance of a design: a seed from which every standard draw follows",
     "crossbar array (CBA)": "cells where rows cross columns; a column's current is a weighted sum",
     "differential pair": "two cells whose difference is one signed weight",
-    "desk scale": "minutes to an hour a point on two cores; the scale of the evidence figures",
+    "desk scale": "seconds to half an hour a point on one core; the scale of the evidence figures",
     "deployed": "trained offline, programmed into chips, read with their offsets",
     "EKL": "mean of −log p(label) over correct predictions, in nats",
     "emulator": "equations of one chip with its own measured amplifiers, in software",
@@ -180,5 +180,5 @@ def symbols_table() -> str:
 
 
 def terms_table() -> str:
-    """The terms as a Markdown table."""
-    return _table(("Term", "Meaning"), list(TERMS.items()))
+    """The terms as a Markdown table, in the order of the alphabet."""
+    return _table(("Term", "Meaning"), sorted(TERMS.items(), key=lambda term: term[0].casefold()))
