@@ -1,13 +1,12 @@
 """Run records: one JSON per run, committed, and the sweeps that ask for them.
 
 A record holds its resolved parameters, per-seed or per-chip results, the digests of its data, wall
-time, versions, the commit and a digest of the code that made it. It is written under another name
-and renamed, so a record that exists is whole; its name is a hash of its parameters, so none is made
-twice. Command line::
+time, versions, the commit, a digest of the code that made it and one of what it says. It is written
+under another name and renamed, so a record that exists is whole; its name is a hash of its parameters,
+so none is made twice; both are checked when it is read. Command line::
 
     python -m cimlib.records run data/sweeps/deployed.yml KEY
     python -m cimlib.records stale
-    python -m cimlib.records recheck deployed
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ import yaml
 from filelock import FileLock
 from sklearn.model_selection import ParameterGrid
 
-from cimlib import data, experiments, sources
+from cimlib import data, definitions, experiments, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "data" / "results"
@@ -50,13 +49,20 @@ class Point:
     @property
     def key(self) -> str:
         """Hash of the parameters that differ from the defaults."""
-        changed = experiments.changed(self.experiment, self.params)
-        text = json.dumps([self.experiment, changed], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return key_of(self.experiment, asdict(self.params))
 
     @property
     def path(self) -> Path:
         return RESULTS / self.experiment / f"{self.key}.json"
+
+
+def key_of(experiment: str, params: Mapping[str, Any]) -> str:
+    """Name of the record with these parameters: a hash of those that differ from the defaults."""
+    return _hash([experiment, experiments.changed(experiment, params)])
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def points(sweep: Path) -> list[Point]:
@@ -64,7 +70,7 @@ def points(sweep: Path) -> list[Point]:
 
     Raises ``ValueError`` for unknown keys, parameters or values, naming the file.
     """
-    spec = yaml.safe_load(sweep.read_text())
+    spec = yaml.safeload(sweep.read_text(encoding="utf-8"))
     expected = {"experiment", "threads", "minutes", "defaults", "points"}
     if set(spec) != expected:
         raise ValueError(f"{sweep}: keys {sorted(spec)}; allowed and needed: {sorted(expected)}")
@@ -84,11 +90,11 @@ def points(sweep: Path) -> list[Point]:
 
 @cache
 def code_digest(experiment: str) -> str:
-    """Digest of the experiment's code and all that it imports, without comments and docstrings."""
-    return sources.digest(f"cimlib.experiments.{experiment}")
+    """Digest of the definitions that a run of the experiment reaches; see :mod:`cimlib.definitions`."""
+    return definitions.digest(f"{experiments.__name__}.{experiment}", "run", "data")
 
 
-def _commit(experiment: str) -> str | None:
+def commit(experiment: str) -> str | None:
     """The commit, marked if the experiment's code differs from it; ``None`` outside a checkout."""
     reached = [str(path) for path in sources.sources(f"cimlib.experiments.{experiment}")]
 
@@ -108,7 +114,7 @@ def run(point: Point) -> Path:
     locks = ROOT / "_build" / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(str(locks / f"{point.key}.lock")):
-        if point.path.exists() and not is_stale(_load(point.path)):
+        if point.path.exists() and not is_stale(load(point.path)):
             return point.path
         torch.set_num_threads(point.threads)
         start = time.perf_counter()
@@ -124,20 +130,34 @@ def run(point: Point) -> Path:
             "seconds": round(time.perf_counter() - start, 2),
             "threads": point.threads,
             "digest": code_digest(point.experiment),
-            "commit": _commit(point.experiment),
+            "commit": commit(point.experiment),
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
-        _write(point.path, record)
+        write(point.path, record)
     return point.path
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
+    """The record at ``path``. Raises ``ValueError`` if it is damaged, or its name does not belong to its
+    parameters, or its results are not those that were written with them."""
+    again = "delete it and run `make sweep`"
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a record ({error}): delete it and run `make sweep`") from error
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        params, said = record["params"], record["content"]
+        key = key_of(path.parent.name, params)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} is not a record ({type(error).__name__}: {error}): {again}") from error
+    if key != path.stem:
+        raise ValueError(f"{path} is another record's copy, or its parameters were edited (key {key}): {again}")
+    if said != content(record):
+        raise ValueError(f"the results in {path} are not those that were written there: {again}")
     return record
+
+
+def content(record: Mapping[str, Any]) -> str:
+    """Digest of what a record says: experiment, parameters and results."""
+    return _hash([record["experiment"], record["params"], record["result"]])
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:
@@ -148,15 +168,22 @@ def is_stale(record: Mapping[str, Any]) -> bool:
 def read(experiment: str) -> pd.DataFrame:
     """All records of ``experiment``: a row each, parameters and results as columns.
 
-    The columns ``key`` and ``stale`` are added. Raises ``FileNotFoundError`` if there is none.
+    The columns ``key`` and ``stale`` are added. Each record is opened once, and again if it has changed.
+    Raises ``FileNotFoundError`` if there is none, ``ValueError`` as :func:`load` does.
     """
     paths = sorted((RESULTS / experiment).glob("*.json"))
     if not paths:
         raise FileNotFoundError(f"no records in {RESULTS / experiment}: run `make sweep`")
-    records = [_load(path) for path in paths]
+    return _table(tuple((path, path.stat().st_mtime_ns) for path in paths)).copy()
+
+
+@lru_cache(maxsize=32)
+def _table(files: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
+    """The records in these files, each with the time of its last change."""
+    records = {path.stem: load(path) for path, _ in files}
     rows = [
-        {**record["params"], **record["result"], "key": path.stem, "stale": is_stale(record)}
-        for path, record in zip(paths, records, strict=True)
+        {**record["params"], **record["result"], "key": key, "stale": is_stale(record)}
+        for key, record in records.items()
     ]
     return pd.DataFrame(rows)
 
@@ -186,55 +213,15 @@ def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.Da
 def stale() -> list[Path]:
     """Paths of all records made by older code."""
     paths = sorted(RESULTS.glob("*/*.json"))
-    return [path for path in paths if is_stale(_load(path))]
+    return [path for path in paths if is_stale(load(path))]
 
 
-def covering(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Some of these records, cheap ones first, that together have every value of every parameter."""
-
-    def values(record: Mapping[str, Any]) -> set[tuple[str, str]]:
-        return {(name, repr(value)) for name, value in record["params"].items()}
-
-    missing: set[tuple[str, str]] = set().union(*map(values, found))
-    chosen = []
-    while missing:
-        best = max(found, key=lambda record: len(values(record) & missing) / max(record["seconds"], 1e-3))
-        chosen.append(best)
-        missing -= values(best)
-    return chosen
-
-
-def recheck(experiment: str) -> list[str]:
-    """Accept the records of older code, if the present code makes the same of a sample of them.
-
-    The sample has every value of every parameter at least once. It is run again and compared number by
-    number; only times (results whose names end in ``_seconds``) may differ. If all agree, every stale record
-    of the experiment becomes one of the present code and says so under ``rechecked``. Meant for changes that
-    should change nothing, in which code was moved or added.
-
-    Returns the keys that were run. Raises ``ValueError`` naming those that differ, and then changes nothing.
-    """
-    older = {path.stem: _load(path) for path in stale() if path.parent.name == experiment}
-    by_params = {json.dumps(record["params"], sort_keys=True): key for key, record in older.items()}
-    sample = [by_params[json.dumps(r["params"], sort_keys=True)] for r in covering(list(older.values()))]
-    differ = []
-    for key in sample:
-        torch.set_num_threads(older[key]["threads"])
-        again, before = experiments.run(experiment, older[key]["params"]), older[key]["result"]
-        measured = {name for name in {*again, *before} if not name.endswith("_seconds")}
-        differ += [key] if any(again.get(name) != before.get(name) for name in measured) else []
-    if differ:
-        raise ValueError(f"records {differ} of {experiment} are not what the present code makes of them")
-    for key, record in older.items():
-        note = {"digest": record["digest"], "commit": _commit(experiment), "rerun": sample}
-        change = {"digest": code_digest(experiment), "rechecked": [*record.get("rechecked", []), note]}
-        _write(RESULTS / experiment / f"{key}.json", {**record, **change})
-    return sample
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
+def write(path: Path, record: Mapping[str, Any]) -> None:
+    """Store ``record`` at ``path``, whole or not at all, with the digest of what it says."""
+    record = json.loads(json.dumps(record))
+    record = {**record, "content": content(record)}
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record) + "\n")
+    partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -246,12 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     one.add_argument("sweep", type=Path)
     one.add_argument("key")
     commands.add_parser("stale", help="list records made by older code")
-    again = commands.add_parser("recheck", help="accept records of older code if a sample comes out the same")
-    again.add_argument("experiment", choices=experiments.names())
     args = parser.parse_args(arguments)
-    if args.command == "recheck":
-        print(f"the same again: {', '.join(recheck(args.experiment)) or 'nothing is stale'}")
-        return
     if args.command == "stale":
         print("\n".join(str(path.relative_to(ROOT)) for path in stale()))
         return

@@ -1,9 +1,8 @@
-"""Which files of `cimlib` a module or a notebook stands on, and a digest of what they say.
+"""Which files of ours a module or a notebook stands on.
 
-A record is as good as the code that made it, and a chapter is out of date when a file it
-reaches has changed; both questions are answered here, from import statements, without
-importing anything. A name that a package passes on counts for the module that defines it. Only
-the standard library is used, so that the build can load this file on its own:
+A chapter is out of date when a file it reaches has changed; which those are is answered here, from
+import statements, without importing anything. A name that a package passes on counts for the module
+that defines it. Only the standard library is used, so that the build can load this file on its own:
 
     runpy.run_path("cimlib/sources.py")["notebook_sources"]
 """
@@ -12,11 +11,9 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 PACKAGE = "cimlib"
 BY_NAME = "cimlib.experiments"  # the package that imports its modules by their names
@@ -31,15 +28,15 @@ def sources(*modules: str) -> list[Path]:
     The `__init__.py` of a package counts only where the package itself is imported.
     Raises `ValueError` for a name that is no module of `cimlib`.
     """
-    if unknown := sorted(set(modules) - _modules()):
-        raise ValueError(f"modules={unknown}: not in {PACKAGE}; known: {sorted(_modules())}")
+    if unknown := sorted(set(modules) - all_modules()):
+        raise ValueError(f"modules={unknown}: not in {PACKAGE}; known: {sorted(all_modules())}")
     reached, waiting = set[str](), list(modules)
     while waiting:
         module = waiting.pop()
         if module not in reached:
             reached.add(module)
             waiting += _imports(module)
-    return sorted(map(_file, reached))
+    return sorted(map(file_of, reached))
 
 
 def notebook_sources(path: str | Path) -> list[Path]:
@@ -54,30 +51,18 @@ def notebook_sources(path: str | Path) -> list[Path]:
     trees = [ast.parse(_without_magics(cell), str(path)) for cell in code]
     modules = {module for tree in trees for module in _imported(tree)}
     reached = sources(*modules)
-    if _file(BY_NAME) not in reached:
+    if file_of(BY_NAME) not in reached:
         return reached
-    experiments = {module for module in _modules() if module.startswith(f"{BY_NAME}.")}
+    experiments = {module for module in all_modules() if module.startswith(f"{BY_NAME}.")}
     experiments = {module for module in experiments if not module.startswith(f"{BY_NAME}._")}
     nodes = (node for tree in trees for node in ast.walk(tree))
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}
     named = {module for module in experiments if module.rpartition(".")[2] in words}
-    return sources(*modules, *(experiments if _file(LEDGER) in reached or not named else named))
-
-
-def digest(*modules: str) -> str:
-    """Sixteen hex digits that change when the code `modules` reach changes.
-
-    Comments, docstrings and layout do not count, nor does the Python version that reads them.
-    """
-    told = [
-        (path.relative_to(FOLDER).as_posix(), _syntax(ast.parse(path.read_text(encoding="utf-8"))))
-        for path in sources(*modules)
-    ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    return sources(*modules, *(experiments if file_of(LEDGER) in reached or not named else named))
 
 
 @functools.cache
-def _modules() -> frozenset[str]:
+def all_modules() -> frozenset[str]:
     """Dotted names of all modules and packages."""
     parts = (path.relative_to(FOLDER).with_suffix("").parts for path in FOLDER.rglob("*.py"))
     return frozenset(".".join((PACKAGE, *part)).removesuffix(".__init__") for part in parts)
@@ -85,10 +70,10 @@ def _modules() -> frozenset[str]:
 
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
-    return tuple(_imported(ast.parse(_file(module).read_text(encoding="utf-8"))))
+    return tuple(_imported(ast.parse(file_of(module).read_text(encoding="utf-8"))))
 
 
-def _file(module: str) -> Path:
+def file_of(module: str) -> Path:
     path = FOLDER.joinpath(*module.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
@@ -101,41 +86,23 @@ def _imported(tree: ast.AST) -> Iterator[str]:
     """Names of the `cimlib` modules that the import statements in `tree` bring in."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if _ours(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+            yield from (alias.name for alias in node.names if is_ours(alias.name))
+        elif isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
             yield from (_home(node.module, alias.name) for alias in node.names)
 
 
-def _ours(module: str) -> bool:
+def is_ours(module: str) -> bool:
     return module.split(".")[0] == PACKAGE
 
 
 def _home(module: str, name: str) -> str:
     """The module that `name` comes from when imported from `module`, re-exports followed."""
-    if f"{module}.{name}" in _modules():
+    if f"{module}.{name}" in all_modules():
         return f"{module}.{name}"
-    if (path := _file(module)).name == "__init__.py":
+    if (path := file_of(module)).name == "__init__.py":
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+            if isinstance(node, ast.ImportFrom) and node.module and is_ours(node.module):
                 for alias in node.names:
                     if name == (alias.asname or alias.name):
                         return _home(node.module, alias.name)
     return module
-
-
-def _syntax(node: Any) -> Any:
-    """The syntax tree as plain lists: bare strings (docstrings) and empty fields left out."""
-    if isinstance(node, ast.AST):
-        told = [[name, _syntax(value)] for name, value in ast.iter_fields(node)]
-        return [type(node).__name__, *(field for field in told if field[1] not in (None, []))]
-    if isinstance(node, list):
-        return [_syntax(item) for item in node if not _bare_string(item)]
-    return None if node is None else repr(node)
-
-
-def _bare_string(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

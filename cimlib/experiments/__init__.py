@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -64,7 +64,7 @@ def data(experiment: str, params: Any) -> dict[str, int]:
     return used
 
 
-def changed(experiment: str, params: Any) -> dict[str, Any]:
-    """The parameters that differ from the defaults: what a record's key is made of."""
-    default = asdict(_module(experiment).Params())
-    return {name: value for name, value in asdict(params).items() if value != default[name]}
+def changed(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ``params`` those that differ from the defaults: what a record's key is made of."""
+    default = {field.name: field.default for field in fields(_module(experiment).Params)}
+    return {name: value for name, value in params.items() if name not in default or value != default[name]}

@@ -19,7 +19,7 @@ import torch
 from joblib import Memory
 from torch import Tensor, nn
 
-from cimlib import sources
+from cimlib import definitions
 from cimlib.crossbar import crossbars, program
 from cimlib.data import load
 from cimlib.experiments import negative_feedback
@@ -28,7 +28,7 @@ from cimlib.models import mlp
 from cimlib.train import Batch, CrossEntropy, Objective, fit
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "networks"
-CODE = sources.digest(__name__)  # at import: the code that will train, whatever becomes of its files
+CODE = definitions.digest(__name__, "_weights")  # at import: what will train, whatever becomes of its files
 
 
 @dataclass(frozen=True)
