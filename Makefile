@@ -48,18 +48,18 @@ refresh: $(STAMP)
 	@$(SNAKEMAKE) refresh
 
 sweep: $(STAMP)
-	@stale="$(if $(STALE),$$($(BIN)/python -m cimlib.records stale))"; \
+	@stale="$(if $(STALE),$$($(BIN)/python -m companion.records stale))"; \
 	$(SNAKEMAKE) sweep --quiet host reason rules $${stale:+--forcerun $$stale}
 
 stale: $(STAMP)
-	@$(BIN)/python -m cimlib.records stale
+	@$(BIN)/python -m companion.records stale
 
 recheck: $(STAMP)
-	@$(BIN)/python -m cimlib.records recheck $(EXPERIMENT)
+	@$(BIN)/python -m companion.recheck $(EXPERIMENT)
 
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py
 
 clean:
 	rm -rf _build .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
-	find cimlib tests tools -type d -name __pycache__ -prune -exec rm -rf {} +
+	find cimlib companion tests tools -type d -name __pycache__ -prune -exec rm -rf {} +

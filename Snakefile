@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same arithmetic on any number of cores
-notebook_sources = runpy.run_path("cimlib/sources.py")["notebook_sources"]
+notebook_sources = runpy.run_path("companion/sources.py")["notebook_sources"]
 
 ALL_CORES = workflow.cores or 1
 CHAPTERS = sorted(path.stem for path in Path("chapters").glob("*.ipynb"))
 CHECKS = ["lint", "unit", "book", *CHAPTERS]
-LIBRARY = sorted(Path("cimlib").rglob("*.py"))
+LIBRARY = sorted(path for folder in ("cimlib", "companion") for path in Path(folder).rglob("*.py"))
 SETTINGS = ["requirements.txt", "constraints.txt", "pyproject.toml"]
 NOTEBOOKS = {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}
 PROSE = ["_config.yml", "_toc.yml", "intro.md", "references.bib", "pages", "_extra"]
@@ -40,10 +40,10 @@ def reached(chapter):
     experiments = [path.stem for path in library if path.parent.name == "experiments"]
     drawn = ["data/results", *(f"data/results/{experiment}" for experiment in experiments)]
     data = ["data/reported/*.csv", *(f"{folder}/*.json" for folder in drawn)]
-    if Path("cimlib/claims.py") in library:
+    if Path("companion/claims.py") in library:
         drawn.append("data/claims")
         data.append("data/claims/*.yml")
-    if Path("cimlib/data.py") in library:
+    if Path("cimlib/datasets/loading.py") in library:
         data += ["data/*.npz", "data/splits.json"]
     return [notebook, *library, *files(*data), *folders(*drawn), *SETTINGS]
 
@@ -51,7 +51,7 @@ def reached(chapter):
 @cache
 def points():
     """Every point of every sweep, by (sweep, key)."""
-    from cimlib import records
+    from companion import records
 
     sweeps = files("data/sweeps/*.yml")
     return {(path.stem, point.key): point for path in sweeps for point in records.points(path)}
@@ -105,7 +105,7 @@ rule record:
     threads: lambda wildcards: point(wildcards).threads
     resources: runtime=lambda wildcards: 10 + 2 * round(point(wildcards).minutes)
     shell:
-        "OMP_NUM_THREADS={threads} python -m cimlib.records run"
+        "OMP_NUM_THREADS={threads} python -m companion.records run"
         " data/sweeps/{wildcards.sweep}.yml {wildcards.key}"
 
 rule chapter:
@@ -146,7 +146,7 @@ rule unit:
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:
-        "pytest -n {threads} --cov=cimlib --cov-report=term --cov-fail-under=90"
+        "pytest -n {threads} --cov=cimlib --cov=companion --cov-report=term --cov-fail-under=90"
         " --ignore=tests/test_book.py --ignore=tests/test_html.py --ignore=tests/test_run.py"
 
 rule nbval:

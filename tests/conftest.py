@@ -10,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
-from cimlib.experiments import _digital
+from companion.experiments import _digital
 
 settings.register_profile("book", derandomize=True, deadline=None, database=None)
 settings.load_profile("book")

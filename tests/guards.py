@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
-from cimlib.notation import SYMBOLS
+from companion.notation import SYMBOLS
 
 MOVEMENTS = [
     "The question",

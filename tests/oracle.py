@@ -19,10 +19,10 @@ import numpy as np
 
 from cimlib import Hardware, fabricate, fit, load, program
 from cimlib.arrays import DoubleArray, SingleArray
+from cimlib.bench import Amplifier, Layer, layers, netlist, simulate
 from cimlib.circuits import OpAmp
-from cimlib.models import mlp
-from cimlib.spice import Amplifier, Layer, layers, netlist, simulate
-from cimlib.train import CrossEntropy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy
 
 FOLDER = Path(__file__).parent / "circuits"
 V0 = 0.5

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fresh, program
-from cimlib import adapters as stages
-from cimlib.adapters import (
+from cimlib.arrays import DoubleArray
+from cimlib.chip import (
     Adapter,
     Chain,
     DoRA,
@@ -22,14 +22,14 @@ from cimlib.adapters import (
     Scale,
     VeRA,
     attach,
+    crossbars,
     detach,
     projections,
 )
-from cimlib.arrays import DoubleArray
+from cimlib.chip import attachment as stages
 from cimlib.circuits import Converters
-from cimlib.crossbar import crossbars
 from cimlib.devices import Device, Gaussian, StuckAt
-from cimlib.models import mlp
+from cimlib.networks import mlp
 
 NOISY = Hardware(Device(Gaussian(0.1), StuckAt(on=0.02, off=0.05)))
 LAYERS = {

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from cimlib import Hardware, fabricate, program
-from cimlib.adapters import DoRA, Projections, VeRA, attach
-from cimlib.crossbar import crossbars
+from cimlib.chip import DoRA, Projections, VeRA, attach, crossbars
 
 peft = pytest.importorskip("peft", reason="peft is optional: pip install peft")
 pytestmark = pytest.mark.filterwarnings("default")  # those of another library are not ours

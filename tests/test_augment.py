@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cimlib.augment import crop_and_flip
+from cimlib.datasets import crop_and_flip
 
 N, MARGIN = 600, 2
 

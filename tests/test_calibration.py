@@ -10,22 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from cimlib import Hardware, fabricate, fit, fresh, program
-from cimlib import adapters as stages
-from cimlib.adapters import Chain, DoRA, LoRA, Scale, VeRA, attach, projections
 from cimlib.arrays import SingleArray
+from cimlib.chip import Chain, Crossbar, DoRA, LoRA, Scale, VeRA, attach, crossbars, projections
+from cimlib.chip import attachment as stages
 from cimlib.circuits import Converters
-from cimlib.crossbar import Crossbar, crossbars
 from cimlib.devices import Device, Effect, Gaussian
-from cimlib.methods.calibration import (
-    AdapterTraining,
-    Schedule,
-    compensate,
-    distil,
-    greedy,
-    recalibrate_batchnorm,
-)
-from cimlib.models import evaluating, mlp
-from cimlib.train import CrossEntropy, accuracy
+from cimlib.methods import AdapterTraining, Schedule, compensate, distil, greedy, recalibrate_batchnorm
+from cimlib.networks import evaluating, mlp
+from cimlib.training import CrossEntropy, accuracy
 
 
 @dataclass(frozen=True)

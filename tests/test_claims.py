@@ -7,7 +7,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from cimlib import claims, records
+from companion import claims, records
 
 RNG = np.random.default_rng(0)
 ERRORS = {"a": RNG.normal(5, 1, 50), "b": RNG.normal(8, 3, 50), "same": np.full(50, 5.0)}

@@ -13,8 +13,7 @@ from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, program, using
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
-from cimlib.circuits import Converters
-from cimlib.circuits.converters import quantise
+from cimlib.circuits import Converters, quantise
 from cimlib.devices import Gaussian
 
 F64 = torch.float64

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from cimlib import Hardware, fabricate, presets, program
-from cimlib.convnets import SNAPSHOTS, resnet18, scaled, snapshot_places, vgg8
-from cimlib.crossbar import crossbars
-from cimlib.methods.negative_feedback import snapshot_heads
+from cimlib.chip import crossbars
+from cimlib.methods import snapshot_heads
+from cimlib.networks import SNAPSHOTS, resnet18, scaled, snapshot_places, vgg8
 
 NETWORKS = {"vgg8": vgg8, "resnet18": resnet18}
 NARROW = 1 / 16

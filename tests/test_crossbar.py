@@ -13,12 +13,11 @@ from torch.nn import functional as F
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, presets, program, using
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
+from cimlib.chip import AnalogReLU, Crossbar, crossbars, fabricated, reading_once
 from cimlib.circuits import Circuit, OpAmp
-from cimlib.crossbar import AnalogReLU, Crossbar, crossbars, fabricated, reading_once
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
-from cimlib.models import BiasRow, mlp
-from cimlib.replicas import Replicas
-from cimlib.train import CrossEntropy
+from cimlib.networks import BiasRow, mlp
+from cimlib.training import CrossEntropy, Replicas
 
 ARRAYS = [
     DoubleArray(),

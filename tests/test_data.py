@@ -19,8 +19,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from cimlib import data
-from cimlib.data import DataError, digest, load
+from cimlib.datasets import DataError, digest, load
+from cimlib.datasets import loading as data
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"
 README = (FOLDER / "README.md").read_text()

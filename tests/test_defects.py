@@ -10,9 +10,18 @@ from torch import nn
 
 from cimlib import Hardware, fabricate, program
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
-from cimlib.defects import READINGS, Clusters, DeadLines, FaultMap, detected, stuck_rates
-from cimlib.devices import Device, Lognormal, StuckAt
-from cimlib.mapping import fault_map
+from cimlib.devices import (
+    READINGS,
+    Clusters,
+    DeadLines,
+    Device,
+    FaultMap,
+    Lognormal,
+    StuckAt,
+    detected,
+    stuck_rates,
+)
+from cimlib.methods import fault_map
 
 LOW, HIGH = 10.0, 100.0
 SHAPE = (1, 2, 60, 50)

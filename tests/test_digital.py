@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cimlib import experiments, sources
-from cimlib.crossbar import crossbars
-from cimlib.experiments import _digital, drifted, imperfections, negative_feedback
-from cimlib.experiments._digital import Network, digital, images, on_arrays, precision, refit
-from cimlib.hardware import Hardware
-from cimlib.train import CrossEntropy
+from cimlib.chip import Hardware, crossbars
+from cimlib.training import CrossEntropy
+from companion import experiments, sources
+from companion.experiments import _digital, drifted, imperfections, negative_feedback
+from companion.experiments._digital import Network, digital, images, on_arrays, precision, refit
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Network.of(imperfections.Params(hidden=8, epochs=1, n_train=100))
@@ -161,8 +160,8 @@ def test_by_other_code_or_arithmetic_it_is_trained_anew(owner, name, value, fold
 
 
 def test_the_code_of_a_network_is_all_that_its_training_imports():
-    assert sources.digest("cimlib.experiments._digital") == _digital.CODE
-    reached = {path.stem for path in sources.sources("cimlib.experiments._digital")}
+    assert sources.digest("companion.experiments._digital") == _digital.CODE
+    reached = {path.stem for path in sources.sources("companion.experiments._digital")}
     assert {"_digital", "negative_feedback", "train", "models", "convnets", "augment", "data"} <= reached
 
 
@@ -197,7 +196,7 @@ def test_processes_that_train_the_same_network_at_once_get_the_same_and_leave_it
 import sys
 from pathlib import Path
 import torch
-from cimlib.experiments import _digital
+from companion.experiments import _digital
 torch.set_num_threads({torch.get_num_threads()})
 _digital.FOLDER = Path({str(folder)!r})
 found = _digital.digital(_digital.{SMALL!r})
@@ -217,5 +216,5 @@ def test_a_module_that_experiments_share_is_none_of_them_and_is_part_of_their_co
     with pytest.raises(ValueError, match="experiment = '_digital' is unknown"):
         experiments.resolve("_digital", {})
     for name in ("drifted", "imperfections"):
-        assert Path(_digital.__file__) in sources.sources(f"cimlib.experiments.{name}")
-    assert Path(_digital.__file__) not in sources.sources("cimlib.experiments.deployed")
+        assert Path(_digital.__file__) in sources.sources(f"companion.experiments.{name}")
+    assert Path(_digital.__file__) not in sources.sources("companion.experiments.deployed")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from cimlib import experiments
-from cimlib.crossbar import crossbars
-from cimlib.data import IMAGES, load
-from cimlib.experiments import _digital, drifted, negative_feedback
-from cimlib.experiments._digital import Network, digital
-from cimlib.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
+from cimlib.chip import crossbars
+from cimlib.datasets import IMAGES, load
+from companion import experiments
+from companion.experiments import _digital, drifted, negative_feedback
+from companion.experiments._digital import Network, digital
+from companion.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
 TINY |= {"calibration_epochs": 5, "calibration_lr": 0.1, "instances": 2}

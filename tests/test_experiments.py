@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from cimlib import experiments, records, spice
-from cimlib.convnets import SNAPSHOTS, vgg8
-from cimlib.crossbar import crossbars
-from cimlib.experiments import (
+from cimlib.arrays import RATIOS, LevelSpread, SignedArray
+from cimlib.bench import spice
+from cimlib.chip import crossbars
+from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
+from cimlib.networks import SNAPSHOTS, vgg8
+from cimlib.training import CrossEntropy, Pair, Rounding, Rule, accuracy
+from companion import experiments, records
+from companion.experiments import (
     _digital,
     agreement,
     chip_spread,
@@ -28,10 +32,6 @@ from cimlib.experiments import (
     offsets_iris,
     where_to_train,
 )
-from cimlib.methods.negative_feedback import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
-from cimlib.multilevel import RATIOS, LevelSpread, SignedArray
-from cimlib.train import CrossEntropy, accuracy
-from cimlib.updates import Pair, Rounding, Rule
 
 TINY = {
     "agreement": {"flowers": 1},

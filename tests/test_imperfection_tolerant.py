@@ -9,16 +9,13 @@ from torch.nn import functional as F
 
 from cimlib import Hardware, fabricate, fit, program
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
+from cimlib.chip import Mapped, crossbars
 from cimlib.circuits import OpAmp
-from cimlib.crossbar import crossbars
 from cimlib.devices import Device, Lognormal, StuckAt
-from cimlib.mapping import fault_map, mapped
-from cimlib.methods import imperfection_tolerant
-from cimlib.methods.imperfection_tolerant import Retraining, adjusted, frozen, on_device
-from cimlib.models import mlp
-from cimlib.placement import Mapped
-from cimlib.train import CrossEntropy, accuracy
-from cimlib.updates import Pulses
+from cimlib.methods import Retraining, adjusted, fault_map, frozen, mapped, on_device
+from cimlib.methods import retraining as imperfection_tolerant
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, Pulses, accuracy
 
 BROKEN = Hardware(StuckAt(0.15, 0.1), DoubleArray(w_max=0.7))
 

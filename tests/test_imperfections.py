@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from cimlib.crossbar import crossbars, fabricate
-from cimlib.experiments import _digital, imperfections, negative_feedback
-from cimlib.experiments._digital import Network, digital
-from cimlib.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, report, run
-from cimlib.mapping import fault_map
-from cimlib.placement import Mapped
-from cimlib.train import accuracy
+from cimlib.chip import Mapped, crossbars, fabricate
+from cimlib.methods import fault_map
+from cimlib.training import accuracy
+from companion.experiments import _digital, imperfections, negative_feedback
+from companion.experiments._digital import Network, digital
+from companion.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, report, run
 
 SMALL = Params(epochs=10, lr=0.02, retrain_epochs=4, n_retrain=500, retrain_lr=0.01, chips=2, per_step=100)
 TRAINED = Network.of(SMALL)

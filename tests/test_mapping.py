@@ -12,17 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, program, using
-from cimlib.arrays import BitSliced, DoubleArray, SingleArray
+from cimlib.arrays import BitSliced, DoubleArray, SignedArray, SingleArray
+from cimlib.chip import Mapped, Placement, reading_once
 from cimlib.circuits import Converters, OpAmp, Wires
-from cimlib.crossbar import reading_once
-from cimlib.defects import Clusters, DeadLines, FaultMap, detected
-from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
-from cimlib.mapping import fault_map, mapped, mapped_jointly, row_costs, sensitivity
-from cimlib.models import mlp
-from cimlib.multilevel import SignedArray
-from cimlib.placement import Mapped, Placement
-from cimlib.replicas import Replicas
-from cimlib.train import CrossEntropy, accuracy
+from cimlib.devices import Clusters, DeadLines, Device, FaultMap, Gaussian, Lognormal, StuckAt, detected
+from cimlib.methods import fault_map, mapped, mapped_jointly, row_costs, sensitivity
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, Replicas, accuracy
 
 ARRAYS = [
     DoubleArray(),

@@ -9,12 +9,12 @@ from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, program
 from cimlib.arrays import DoubleArray, SingleArray
+from cimlib.bench import measured, offsets
+from cimlib.chip import fabricated
 from cimlib.circuits import Ideal, OpAmp, Wires
-from cimlib.crossbar import fabricated
 from cimlib.devices import Gaussian
-from cimlib.measurement import measured, offsets
-from cimlib.models import mlp
-from cimlib.train import CrossEntropy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy
 
 ARRAYS = [DoubleArray(), SingleArray(), SingleArray(reference="constant-term")]
 REAL = OpAmp(gain=500.0, gain_spread=0.3, offset=5e-3, at_zero=0.48)

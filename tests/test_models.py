@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cimlib.models import mlp
+from cimlib.networks import mlp
 
 
 def test_mlp_widths_and_bias_rows_are_what_they_say():

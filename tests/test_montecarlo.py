@@ -7,9 +7,9 @@ from scipy import stats
 from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fresh, program
+from cimlib.chip import interval
 from cimlib.devices import Gaussian
-from cimlib.models import mlp
-from cimlib.montecarlo import interval
+from cimlib.networks import mlp
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from scipy import stats
 from torch import nn
 
 from cimlib import Hardware, fabricate, fresh, presets, program
-from cimlib.arrays import BitSliced, DoubleArray
+from cimlib.arrays import RATIOS, BitSliced, DoubleArray, LevelSpread, SignedArray
 from cimlib.circuits import Converters, OpAmp, Wires
 from cimlib.devices import Device, Gaussian, StuckAt
-from cimlib.multilevel import RATIOS, LevelSpread, SignedArray
 
 SIGMA = 0.1
 WHOLE = Hardware(LevelSpread(SIGMA, slices=4), SignedArray())

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, presets, program, using
 from cimlib.arrays import DoubleArray
+from cimlib.chip import crossbars
 from cimlib.circuits import OpAmp
-from cimlib.crossbar import crossbars
 from cimlib.devices import Gaussian, StuckAt
-from cimlib.methods.negative_feedback import (
+from cimlib.methods import (
     IRS,
     OVF,
     CorrectNet,
@@ -22,8 +22,8 @@ from cimlib.methods.negative_feedback import (
     decay_factors,
     snapshot_heads,
 )
-from cimlib.models import mlp
-from cimlib.train import CrossEntropy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy
 
 SIGMA = 0.1
 HARDWARE = presets("nft-rram").with_sigma(SIGMA)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from cimlib import Hardware, fabricate, fit, load, program
 from cimlib.arrays import BitSliced, Conductances, DoubleArray, SingleArray
 from cimlib.circuits import Ideal, OpAmp
-from cimlib.models import mlp
-from cimlib.train import CrossEntropy, accuracy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, accuracy
 
 V0, SPAN = 0.5, 0.35
 REAL = OpAmp(gain=1369, gain_spread=0.2, offset=15.9e-3, at_zero=0.4859)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cimlib.models import mlp
+from cimlib.networks import mlp
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = [

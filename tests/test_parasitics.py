@@ -6,7 +6,7 @@ import torch
 from nodal import Circuit
 from torch.autograd import gradcheck
 
-from cimlib.parasitics import crossbar_currents, effective_conductance
+from cimlib.circuits import crossbar_currents, effective_conductance
 
 WIRES = [(0.0, 0.0), (3.0, 0.0), (0.0, 2.0), (3.0, 2.0)]
 

@@ -4,9 +4,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from cimlib import notation
-from cimlib.montecarlo import interval
-from cimlib.plots import COLOURS, band, figure
+from cimlib.chip import interval
+from companion import notation
+from companion.plots import COLOURS, band, figure
 
 
 @pytest.fixture(autouse=True)

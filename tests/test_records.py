@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cimlib import experiments, records
+from companion import experiments, records
 
 ROOT = Path(__file__).resolve().parents[1]
 SWEEPS = sorted((ROOT / "data" / "sweeps").glob("*.yml"))

@@ -5,11 +5,10 @@ import torch
 from torch import nn
 
 from cimlib import Hardware, fabricate, fit, fresh, load, program
-from cimlib.crossbar import Crossbar
+from cimlib.chip import Crossbar
 from cimlib.devices import Gaussian
-from cimlib.models import mlp
-from cimlib.replicas import Replicas, resample
-from cimlib.train import CrossEntropy, accuracy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, Replicas, accuracy, resample
 
 
 def test_each_replica_trains_as_if_alone():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cimlib import sources
+from companion import sources
 
 TOY = {
     "__init__": "from toy.core import Core\nfrom toy.front import paint as draw\n",

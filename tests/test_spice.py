@@ -1,6 +1,6 @@
 """Circuits as ngspice solves them, against the library's own.
 
-Every committed circuit is read into :class:`cimlib.circuits.OpAmp` or into wires, and every voltage and
+Every committed circuit is read into :class:`cimlib.circuits.opamp.OpAmp` or into wires, and every voltage and
 current that comes out is compared: with the committed operating points always, and with ngspice itself
 where it is installed; which of the two it was is printed.
 """
@@ -19,13 +19,12 @@ from torch.nn import functional as F
 
 from cimlib import Hardware, fabricate, fresh, program, using
 from cimlib.arrays import Conductances, DoubleArray, SingleArray
-from cimlib.circuits import OpAmp
-from cimlib.crossbar import AnalogReLU, fabricated
+from cimlib.bench import Amplifier, Layer, Netlist, crossbar, layers, netlist, simulate
+from cimlib.bench.measurement import _NOISE_GAIN
+from cimlib.chip import AnalogReLU, fabricated
+from cimlib.circuits import OpAmp, crossbar_currents, effective_conductance
 from cimlib.devices import Gaussian
-from cimlib.measurement import _NOISE_GAIN
-from cimlib.models import BiasRow, mlp
-from cimlib.parasitics import crossbar_currents, effective_conductance
-from cimlib.spice import Amplifier, Layer, Netlist, crossbar, layers, netlist, simulate
+from cimlib.networks import BiasRow, mlp
 
 RELATIVE = 1e-9  # what is asked of the equations: ≤ 1e-6
 SPAN = OPAMP.span
@@ -275,7 +274,7 @@ def test_relus_of_the_grid_pass_and_block():
 
 
 def test_two_readings_of_an_amplifier_by_ngspice_give_its_offset_and_gain(operating_point):
-    """By the formulas of :mod:`cimlib.measurement`. Nothing drives converters and follower in the first
+    """By the formulas of :mod:`cimlib.bench.measurement`. Nothing drives converters and follower in the first
     reading; the subtractor has its converters' outputs there too, which are known and taken off."""
     (layer,) = read("measuring-driven")[0]["layers"]
     positive, negative = (np.ravel(g)[0] / layer.g_load for g in (layer.conductance, layer.reference))

@@ -4,9 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cimlib import tiny_imagenet
-from cimlib.data import DataError
-from cimlib.tiny_imagenet import FOLDER, load_tiny_imagenet
+from cimlib.datasets import FOLDER, DataError, load_tiny_imagenet, tiny_imagenet
 
 CLASSES = ("n01443537", "n01629819", "n01641577")
 SPLITS = ("train", "val", "test")

@@ -6,8 +6,8 @@ from torch import nn
 
 from cimlib import Hardware, fit, fresh, program
 from cimlib.devices import Gaussian
-from cimlib.models import mlp
-from cimlib.train import CrossEntropy, Objective, accuracy
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, Objective, accuracy
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim.lr_scheduler import ExponentialLR
 
-from cimlib.updates import PulseOptimizer, Pulses, curvature, write_verify
+from cimlib.training import PulseOptimizer, Pulses, curvature, write_verify
 
 G_MIN, G_MAX = 1.0, 101.0
 LABELS = (-9.0, -4.88, -1.0, -0.01, 0.0, 0.01, 1.46, 2.4, 4.88, 9.0)

@@ -13,11 +13,10 @@ from torch.func import functional_call
 
 from cimlib import Hardware, evaluate, fabricate, program, using
 from cimlib.arrays import BitSliced, Conductances, DoubleArray, SingleArray
-from cimlib.circuits import Converters, Ideal, OpAmp, Wires
-from cimlib.crossbar import AnalogReLU
+from cimlib.chip import AnalogReLU
+from cimlib.circuits import Converters, Ideal, OpAmp, Wires, crossbar_currents
 from cimlib.devices import Gaussian
-from cimlib.models import mlp
-from cimlib.parasitics import crossbar_currents
+from cimlib.networks import mlp
 
 R_ROW, R_COL = 30.0, 20.0
 ARRAYS = [

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from cimlib.arrays import Array, Conductances
-from cimlib.devices import Draw
+from cimlib.arrays.base import Array, Conductances
+from cimlib.devices.draws import Draw
 
 
 class Operation(Protocol):

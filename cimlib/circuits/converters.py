@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cimlib.arrays import Array, Conductances
+from cimlib.arrays.base import Array, Conductances
 from cimlib.circuits.base import Circuit, Operation
-from cimlib.devices import require, straight_through
+from cimlib.devices.effects import require, straight_through
 
 
 def quantise(value: Tensor, bits: int | None, full: Tensor) -> Tensor:

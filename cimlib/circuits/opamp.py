@@ -24,9 +24,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cimlib.arrays import Array, Conductances
+from cimlib.arrays.base import Array, Conductances
 from cimlib.circuits.base import Circuit, Operation
-from cimlib.devices import Draw, require, straight_through
+from cimlib.devices.draws import Draw
+from cimlib.devices.effects import require, straight_through
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class OpAmp(Circuit):
     two columns; a reference *column* has one converter, subtracted from every other; the
     *constant-term* amplifier sums the inputs through the reference with feedback :math:`g_f` and drives
     a conductance :math:`g_c = g_f` into each column, whose converters are the outputs. ReLUs behind a
-    layer are a comparator and a voltage follower each; :func:`~cimlib.crossbar.program` puts them there.
+    layer are a comparator and a voltage follower each; :func:`~.program` puts them there.
 
     Without rails the layer is one affine map, and is computed as one; with rails each stage is computed
     and limited on its own.

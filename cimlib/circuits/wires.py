@@ -1,8 +1,8 @@
 r"""Wires with resistance, around any other read-out circuit.
 
 An array with resistive wires delivers the currents of another array with perfect ones, whose conductances
-:math:`G^\text{eff}` are found by nodal analysis (:mod:`cimlib.parasitics`). The circuit behind the array
-then reads :math:`G^\text{eff}` in place of the cells.
+:math:`G^\text{eff}` are found by nodal analysis (:mod:`cimlib.circuits.parasitics`). The circuit behind the
+array then reads :math:`G^\text{eff}` in place of the cells.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from cimlib.arrays import Array, Conductances
+from cimlib.arrays.base import Array, Conductances
 from cimlib.circuits.base import Circuit, Ideal, Operation
-from cimlib.devices import Draw, require
-from cimlib.parasitics import effective_conductance
+from cimlib.circuits.parasitics import effective_conductance
+from cimlib.devices.draws import Draw
+from cimlib.devices.effects import require
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Draw = tuple[Literal["normal", "uniform"], tuple[int, ...]]
+from cimlib.devices.draws import Draw
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
@@ -186,7 +185,7 @@ class Device:
         )
 
     def at(self, t: float | str) -> Device:
-        """The same device at another time since programming; see :class:`~cimlib.devices.Drift`.
+        """The same device at another time since programming; see :class:`~.Drift`.
 
         Raises ``ValueError`` if no effect of the device has a clock, or for a time that is no time.
         """

@@ -1,4 +1,58 @@
-"""The methods of the papers, one file each: what a method trains on, as an objective of ``fit``.
+"""The papers' methods, one file each: objectives, placements, calibrations."""
 
-Import a method from its own file, so that a result depends on no method but its own.
-"""
+from cimlib.methods.compensation import compensate, recalibrate_batchnorm
+from cimlib.methods.correctnet import CorrectNet
+from cimlib.methods.device_updates import Updated, on_device
+from cimlib.methods.distillation import AdapterTraining, distil
+from cimlib.methods.freezing import Frozen, frozen
+from cimlib.methods.mapping import mapped, mapped_jointly
+from cimlib.methods.negative_feedback import (
+    OVF,
+    BatchNorms,
+    Change,
+    Decay,
+    NegativeFeedback,
+    NoiseAveraging,
+    Sign,
+    Temperature,
+    decay_factors,
+)
+from cimlib.methods.placement_costs import Weighting, fault_map, row_costs, sensitivity
+from cimlib.methods.retraining import Retraining, adjusted
+from cimlib.methods.schedule import Schedule, State, greedy
+from cimlib.methods.snapshots import IRS, Hook, snapshot_heads
+
+__all__ = [
+    "IRS",
+    "OVF",
+    "AdapterTraining",
+    "BatchNorms",
+    "Change",
+    "CorrectNet",
+    "Decay",
+    "Frozen",
+    "Hook",
+    "NegativeFeedback",
+    "NoiseAveraging",
+    "Retraining",
+    "Schedule",
+    "Sign",
+    "State",
+    "Temperature",
+    "Updated",
+    "Weighting",
+    "adjusted",
+    "compensate",
+    "decay_factors",
+    "distil",
+    "fault_map",
+    "frozen",
+    "greedy",
+    "mapped",
+    "mapped_jointly",
+    "on_device",
+    "recalibrate_batchnorm",
+    "row_costs",
+    "sensitivity",
+    "snapshot_heads",
+]

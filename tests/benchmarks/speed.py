@@ -22,13 +22,11 @@ from torch.nn import functional as F
 from torch.utils.benchmark import Timer
 
 from cimlib import Hardware, evaluate, fabricate, fresh, presets, program
-from cimlib.circuits import OpAmp
-from cimlib.convnets import vgg8
+from cimlib.circuits import OpAmp, crossbar_currents, effective_conductance
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
-from cimlib.mapping import mapped, row_costs
-from cimlib.models import mlp
-from cimlib.parasitics import crossbar_currents, effective_conductance
-from cimlib.replicas import Replicas
+from cimlib.methods import mapped, row_costs
+from cimlib.networks import mlp, vgg8
+from cimlib.training import Replicas
 
 SIGMA, LOW, HIGH = 0.1, 10.0, 100.0
 CHIPS, IMAGES, BATCH = 5, 1000, 128

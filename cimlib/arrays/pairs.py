@@ -1,0 +1,117 @@
+"""Two arrays, one subtracted from the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cimlib.arrays.base import Array, Conductances, Structure
+from cimlib.arrays.inventory import Inventory
+from cimlib.devices.effects import require, straight_through
+
+
+def pair(array: Array, weight: Tensor, mapping: str) -> tuple[Tensor, Tensor]:
+    """Both cells' targets in units of the range above ``g_min``, each like ``weight``."""
+    w = array.represent(weight) / array.full_scale(weight)
+    if mapping == "one-sided":  # |w| ± w has a gradient at w = 0; a clamp has none
+        return (w.abs() + w) / 2, (w.abs() - w) / 2
+    return (1 + w) / 2, (1 - w) / 2
+
+
+@dataclass(frozen=True)
+class DoubleArray(Array):
+    r"""Two arrays, one subtracted from the other: :math:`w = (g^+ - g^-)/k`, :math:`k=\Delta G/w_{max}`.
+
+    Args:
+        mapping: ``"one-sided"``: :math:`g^\pm = g_{min} + k\,(|w| \pm w)/2`, one cell of the pair
+            stays at ``g_min``; ``"two-sided"``: :math:`g^\pm = \bar g \pm k\,w/2`.
+        inactive: what the cell that stays at ``g_min`` does in the one-sided mapping:
+            ``"programmed"``: it is written like the others and has their errors;
+            ``"disconnected"``: its access transistor is off, so that a weight has one draw, not two;
+            this needs ``g_min = 0``, or the other cell's ``g_min`` would be left over.
+        zero_state: cells can also be opened, to 0 µS (JJAP 2024: g ∈ {0} ∪ [g_min, g_max]). Then
+            :math:`g^\pm = k\,(|w| \pm w)/2` with :math:`k = g_{max}/w_{max}`, and a cell asked for less
+            than ``g_min`` is open, without error; its weight still passes gradients. One-sided only.
+
+    Source: double crossbar array of IEICE 2019 / JJAP 2024; mappings as named in CrossSim (balanced
+    one-sided and two-sided). Raises ``ValueError`` for unknown names.
+    """
+
+    mapping: Literal["one-sided", "two-sided"] = "one-sided"
+    inactive: Literal["programmed", "disconnected"] = "programmed"
+    zero_state: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.mapping in ("one-sided", "two-sided"),
+            "mapping",
+            self.mapping,
+            "'one-sided', 'two-sided'",
+        )
+        known = self.inactive in ("programmed", "disconnected")
+        require(known, "inactive", self.inactive, "'programmed', 'disconnected'")
+        if self.inactive == "disconnected":
+            require(self.mapping == "one-sided", "mapping", self.mapping, "'one-sided' if disconnected")
+            require(self.g_min == 0, "g_min", self.g_min, "0 µS if inactive='disconnected'")
+        if self.zero_state:
+            require(self.mapping == "one-sided", "mapping", self.mapping, "'one-sided' with a zero state")
+            apart = self.inactive == "programmed" and self.g_min > 0
+            found = (self.g_min, self.inactive)
+            require(apart, "(g_min, inactive)", found, "g_min > 0 and 'programmed' with a zero state")
+
+    @property
+    def structure(self) -> Structure:
+        return "pair"
+
+    @property
+    def sides(self) -> int:
+        return 2
+
+    def represent(self, weight: Tensor) -> Tensor:
+        kept = super().represent(weight)
+        if not self.zero_state:
+            return kept
+        wanted = kept.abs() * (self.g_max / self.full_scale(weight))
+        return straight_through(torch.where(self._connected(wanted), kept, 0.0), kept)
+
+    def _connected(self, wanted: Tensor) -> Tensor:
+        """Cells that are not opened; the last digit of a rounded ``g_min`` does not open one."""
+        return wanted >= self.g_min * (1 - 1e-6)
+
+    def draw_shape(self, weight: tuple[int, ...]) -> tuple[int, ...]:
+        """One draw per cell, or one per pair if the other cell of the pair is disconnected."""
+        return (self.slices, 2 if self.inactive == "programmed" else 1, *weight)
+
+    def target(self, weight: Tensor) -> Conductances:
+        if self.zero_state:
+            return self._target_with_zero_state(weight)
+        span = self.g_max - self.g_min
+        sides = torch.stack(pair(self, weight, self.mapping))
+        connected = None
+        if self.inactive == "disconnected":
+            connected = torch.stack((weight >= 0, weight < 0)).unsqueeze(0)
+        scale = (span / self.full_scale(weight)).reshape(1)
+        cells = self.within(self.g_min + span * sides).unsqueeze(0)
+        return Conductances(cells, None, scale, connected)
+
+    def _target_with_zero_state(self, weight: Tensor) -> Conductances:
+        full = self.full_scale(weight)
+        w = Array.represent(self, weight)
+        wanted = torch.stack(((w.abs() + w) / 2, (w.abs() - w) / 2)) * (self.g_max / full)
+        connected = self._connected(wanted)
+        cells = torch.where(connected, wanted.clamp(self.g_min, self.g_max), 0.0)
+        cells = straight_through(cells, wanted)
+        return Conductances(cells[None], None, (self.g_max / full).reshape(1), connected[None])
+
+    def decode(self, g: Conductances) -> Tensor:
+        cells = g.cells if g.connected is None else torch.where(g.connected, g.cells, 0.0)
+        difference = cells[:, 0] - cells[:, 1]
+        return (difference / g.scale.reshape(-1, *[1] * (difference.dim() - 1))).sum(0)
+
+    def inventory(self, inputs: int, outputs: int) -> Inventory:
+        """2·N·M cells; two IV converters and a subtractor (four resistors) a neuron [derived]."""
+        return Inventory(2 * inputs * outputs, 2 * outputs + 4 * outputs, 3 * outputs)

@@ -1,0 +1,56 @@
+"""One description of a chip design: which device, which array, which circuit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from cimlib.arrays.base import Array
+from cimlib.arrays.pairs import DoubleArray
+from cimlib.circuits.base import Circuit, Ideal
+from cimlib.devices.effects import Device, Effect
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A frozen description; by default every effect is off.
+
+    Args:
+        device: what a cell does; one effect alone may be given.
+        array: how weights sit in conductances.
+        circuit: how the array is read.
+
+    Raises ``TypeError`` naming the argument if one of them is of another kind, ``ValueError`` if the
+    circuit cannot read the array.
+    """
+
+    device: Device | Effect = field(default_factory=Device)
+    array: Array = field(default_factory=DoubleArray)
+    circuit: Circuit = field(default_factory=Ideal)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.device, Effect):
+            object.__setattr__(self, "device", Device(self.device))
+        for name, kind in (("device", Device), ("array", Array), ("circuit", Circuit)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} = {getattr(self, name)!r} is not a {kind.__name__}")
+        self.circuit.check(self.array)
+
+    @property
+    def cell(self) -> Device:
+        """The device, always as a :class:`~.Device`."""
+        assert isinstance(self.device, Device)
+        return self.device
+
+    def with_sigma(self, sigma: float) -> Hardware:
+        """The same hardware at another programming spread (see :class:`~.Gaussian`)."""
+        return replace(self, device=self.cell.with_sigma(sigma))
+
+    def at(self, t: float | str) -> Hardware:
+        """The same hardware at another time since programming, e.g. ``hardware.at("10 years")``.
+
+        Args:
+            t: s, or text as in :func:`~.seconds`.
+
+        Raises ``ValueError`` if nothing in it has a clock, or for a time that is no time.
+        """
+        return replace(self, device=self.cell.at(t))

@@ -1,0 +1,28 @@
+"""One training loop, what networks are trained for, and training by pulses in the array."""
+
+from cimlib.training.fit import History, OptimizerFactory, accuracy, fit
+from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding, Rule
+from cimlib.training.pulses import LABEL_MAX, Pulses, Written, curvature, write_verify
+from cimlib.training.replicas import Replicas, resample
+
+__all__ = [
+    "LABEL_MAX",
+    "Batch",
+    "CrossEntropy",
+    "History",
+    "Objective",
+    "OptimizerFactory",
+    "Pair",
+    "PulseOptimizer",
+    "Pulses",
+    "Replicas",
+    "Rounding",
+    "Rule",
+    "Written",
+    "accuracy",
+    "curvature",
+    "fit",
+    "resample",
+    "write_verify",
+]

@@ -1,0 +1,201 @@
+"""Training in the array: gradients become numbers of pulses, which are written and counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from cimlib.devices.effects import require
+from cimlib.training.pulses import Pulses, _require_range
+
+Rule = Literal["proportional", "manhattan"]
+
+
+Rounding = Literal["nearest", "truncate", "stochastic"]
+
+
+Pair = Literal["both", "one", "potentiate"]
+
+
+class PulseOptimizer(Optimizer):
+    r"""Training in the array: turns gradients with respect to conductances into counted writes.
+
+    Parameters are conductances, µS, of shape (..., slices, sides, \*weight): sides is 2 for a
+    differential pair (side 0 is :math:`g^+`, side 1 is :math:`g^-`) and 1 for a single array.
+    Leading dimensions are independent replicas (seeds trained side by side); differentiate the
+    *sum* of their losses, so that each sees only its own gradient.
+
+    **How many pulses** a cell gets from its gradient :math:`\partial E/\partial g`:
+
+    - ``"proportional"``: :math:`n = \mathrm{round}\big(-\eta\,\frac{\partial E}{\partial g}\,
+      \frac{P_{max}}{G_{max}-G_{min}}\big)`, gradient descent in units of one pulse. With a linear
+      cell and infinitely many levels it *is* gradient descent on the conductances.
+    - ``"manhattan"``: :math:`n = -\mathrm{sgn}(\partial E/\partial g)`, one pulse in the right
+      direction, its size left to the cell (Zamanidoost et al.; the chip of Prezioso et al., Nature
+      521:61, 2015). ``lr`` and ``rounding`` have no effect.
+
+    **The rounding decides whether anything is learnt.** One pulse moves a cell by 1/levels of its
+    range, and a per-sample gradient often asks for less. ``"truncate"`` drops every request below
+    one pulse and ``"nearest"`` (what NeuroSim's code does) every one below half a pulse, however
+    often it is repeated. ``"stochastic"`` writes the fraction as a probability: unbiased.
+
+    **Which cell of a pair** (derived: :math:`w \propto g^+ - g^-`, so the gradients are opposite):
+
+    - ``"both"``: each follows its own gradient; the weight moves by two cells' steps. The only
+      choice for a single array.
+    - ``"one"``: only :math:`g^+` is written, :math:`g^-` stays (arXiv 2511.03858 reports in its
+      abstract nearly half the training energy); half the writes, half the step.
+    - ``"potentiate"``: requests to depress are dropped; their partner is potentiated by its own,
+      opposite request. No depression curve is ever used, but both cells climb, and a weight whose
+      cells have both reached g_max cannot move any more.
+
+    ``state[p]["pulses"]`` and ``state[p]["writes"]`` (int64, like ``p``) count pulses sent to, and
+    write events at, each cell; a pulse counts even where it cannot move a cell, at its limit or worn out.
+    They are the cell's age, which its ``endurance`` is compared with: add to them what it has gone
+    through before.
+
+    Args:
+        params: conductances, or parameter groups with their own values of the options below
+            (except ``pulses`` and ``seed``).
+        pulses: the cell.
+        g_min, g_max: range of one cell, µS, 0 ≤ g_min < g_max < ∞.
+        lr: η > 0, µS² per unit of E: :math:`\Delta g = -\eta\,\partial E/\partial g` is in µS. The
+            weights then descend at the rate η/scale² (scale in µS per unit of weight), or twice
+            that where both cells of a pair move (derived).
+        rule, rounding, pair: as above.
+        weight_dim: dimensions of one weight tensor, ≥ 1: 2 for a matrix, 4 for a convolution.
+        seed: seeds the optimiser's own generator (noise, stochastic rounding).
+
+    Raises ``ValueError`` naming the argument for any other value, for parameters of another shape
+    or outside the range, and for replicas that differ between parameters.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        pulses: Pulses,
+        *,
+        g_min: float,
+        g_max: float,
+        lr: float = 1.0,
+        rule: Rule = "proportional",
+        rounding: Rounding = "nearest",
+        pair: Pair = "both",
+        weight_dim: int = 2,
+        seed: int = 0,
+    ) -> None:
+        self.cell = pulses
+        options = {"g_min": g_min, "g_max": g_max, "lr": lr, "rule": rule, "rounding": rounding}
+        super().__init__(params, options | {"pair": pair, "weight_dim": weight_dim})
+        device = self.param_groups[0]["params"][0].device
+        self.generator = torch.Generator(device=device).manual_seed(seed)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add conductances, with their own options if any; their counts start at zero."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        _require_range(group["g_min"], group["g_max"])
+        require(0 < group["lr"] < math.inf, "lr", group["lr"], "0 < lr < ∞")
+        for name, names in (("rule", Rule), ("rounding", Rounding), ("pair", Pair)):
+            require(group[name] in get_args(names), name, group[name], str(get_args(names)))
+        require(group["weight_dim"] >= 1, "weight_dim", group["weight_dim"], "weight_dim ≥ 1")
+        for p in group["params"]:
+            self._require_conductances(p, group)
+            zeros = torch.zeros_like(p, dtype=torch.int64, requires_grad=False)
+            self.state[p] = {"pulses": zeros, "writes": zeros.clone()}
+
+    def _require_conductances(self, p: Tensor, group: dict[str, Any]) -> None:
+        inner, shape = group["weight_dim"] + 2, tuple(p.shape)
+        sides = (1, 2) if group["pair"] == "both" else (2,)
+        fits = p.ndim >= inner and shape[1 - inner] in sides
+        wanted = f"(..., slices, sides, *weight), {inner - 2} of weight, sides in {sides}"
+        require(fits, "shape of params", shape, wanted)
+        require(p.is_floating_point(), "dtype of params", p.dtype, "floating point")
+        first = self.param_groups[0]
+        replicas = tuple(first["params"][0].shape[: -first["weight_dim"] - 2])
+        require(shape[:-inner] == replicas, "replicas of params", shape[:-inner], str(replicas))
+        low, high, slack = group["g_min"], group["g_max"], 1e-5 * (group["g_max"] - group["g_min"])
+        inside = bool(((p >= low - slack) & (p <= high + slack)).all())
+        require(inside, "params", "conductances out of range", f"[{low:g}, {high:g}] µS")
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Write every cell that has a gradient once; returns the loss of ``closure``, if given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                n = self._request(p.grad, group)
+                state = self.state[p]
+                written = self.cell.write(
+                    p, n, group["g_min"], group["g_max"], self.generator, state["pulses"]
+                )
+                p.copy_(written)
+                state["pulses"] += n.abs().long()
+                state["writes"] += n != 0
+        return loss
+
+    def _request(self, grad: Tensor, group: dict[str, Any]) -> Tensor:
+        """Signed whole pulses for every cell, like ``grad``."""
+        if group["rule"] == "manhattan":
+            n = -grad.sign()
+        else:
+            span = group["g_max"] - group["g_min"]
+            n = grad * (-group["lr"] * self.cell.levels / span)
+            if group["rounding"] == "stochastic":
+                u = torch.rand(n.shape, generator=self.generator, dtype=n.dtype, device=n.device)
+                n = n.add_(u).floor_()
+            else:
+                n = n.round_() if group["rounding"] == "nearest" else n.trunc_()
+        if group["pair"] == "one":
+            n.select(-group["weight_dim"] - 1, 1).zero_()
+        elif group["pair"] == "potentiate":
+            n.clamp_(min=0)
+        return n.clamp_(-self.cell.levels, self.cell.levels)
+
+    def pulses(self) -> Tensor:
+        """Pulses sent so far, summed over cells and parameters; int64, one number per replica."""
+        return self._total("pulses")
+
+    def writes(self) -> Tensor:
+        """Write events so far, summed over cells and parameters; int64, one number per replica."""
+        return self._total("writes")
+
+    def _total(self, count: str) -> Tensor:
+        totals = []
+        for group in self.param_groups:
+            cells = tuple(range(-group["weight_dim"] - 2, 0))
+            totals += [self.state[p][count].sum(cells) for p in group["params"]]
+        return torch.stack(totals).sum(0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"cell": self.cell, "generator": self.generator}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, counts and the state of the generator: what an exact continuation needs."""
+        return super().state_dict() | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from ``state_dict()``; the conductances themselves belong to the model."""
+        super().load_state_dict(state_dict)
+        self.generator.set_state(state_dict["generator"].cpu())
+        keys = [key for group in state_dict["param_groups"] for key in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for key, p in zip(keys, params, strict=True):  # torch casts counts to the dtype of p
+            counts = state_dict["state"][key]
+            self.state[p] = {k: v.to(p.device, torch.int64).clone() for k, v in counts.items()}

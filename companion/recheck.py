@@ -1,0 +1,140 @@
+"""Accepting the records of older code, because the present code makes the same of a sample of them.
+
+Some changes should change no number: a definition that was rewritten, a check that was added. The sample has
+every value of every parameter at least once, cheap records first; it is run again, on all cores, and compared
+number by number. Each agreement is kept as soon as it is there, in the record itself, so that a recheck that
+was interrupted goes on where it stopped. Command line::
+
+    python -m companion.recheck deployed [drifted ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
+
+from companion import experiments, records
+
+Record = Mapping[str, Any]
+
+
+def _values(record: Record) -> set[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in record["params"].items()}
+
+
+def covering(found: Sequence[Record], covered: Sequence[Record] = ()) -> list[Record]:
+    """Some of these records, cheap ones first, that together, and with those ``covered`` already, have every
+    value of every parameter."""
+    missing = set[tuple[str, str]]().union(*map(_values, found)).difference(*map(_values, covered))
+    chosen = []
+    while missing:
+        best = max(found, key=lambda record: len(_values(record) & missing) / max(record["seconds"], 1e-3))
+        chosen.append(best)
+        missing -= _values(best)
+    return chosen
+
+
+def recheck(experiment: str) -> list[str]:
+    """Accept the stale records of ``experiment``, if a sample of them comes out the same.
+
+    Only times (results whose names end in ``_seconds``) may differ. Every record of the sample that agrees
+    becomes one of the present code at once, and the others when all agree; each says so under ``rechecked``.
+    What was rerun by the present code before counts as part of the sample.
+
+    Returns the keys that were run. Raises ``ValueError`` naming those that differ; the stale records that
+    were not run stay stale.
+    """
+    every = {path.stem: records.load(path) for path in sorted((records.RESULTS / experiment).glob("*.json"))}
+    older = {key: record for key, record in every.items() if records.is_stale(record)}
+    agreed = [record for key, record in every.items() if key not in older and _was_rerun(key, record)]
+    sample = {_key(record): record for record in covering(list(older.values()), agreed)}
+    if sample:
+        print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)
+    differ = []
+    for done, (key, result) in enumerate(_runs(experiment, sample), 1):
+        same = _untimed(result) == _untimed(sample[key]["result"])
+        if same:
+            _accept(experiment, older.pop(key), key, [key])
+        else:
+            differ.append(key)
+        print(
+            f"{experiment}: {key} {'agrees' if same else 'DIFFERS'}, {done} of {len(sample)}", file=sys.stderr
+        )
+    if differ:
+        raise ValueError(f"records {differ} of {experiment} are not what the present code makes of them")
+    rerun = sorted({*sample, *map(_key, agreed)})
+    for key, record in older.items():
+        _accept(experiment, record, key, rerun)
+    return list(sample)
+
+
+def _key(record: Record) -> str:
+    return records.key_of(record["experiment"], record["params"])
+
+
+def _was_rerun(key: str, record: Record) -> bool:
+    """Whether the present code made this record's numbers again."""
+    notes = record.get("rechecked", [])
+    return bool(notes) and key in notes[-1]["rerun"]
+
+
+def _estimate(sample: Sequence[Record]) -> str:
+    minutes = sum(record["seconds"] * record["threads"] for record in sample) / 60 / cpu_count()
+    return f"{len(sample)} records to run again, about {minutes:.0f} min on {cpu_count()} cores"
+
+
+def _untimed(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values for name, values in result.items() if not name.endswith("_seconds")}
+
+
+def _runs(experiment: str, sample: Mapping[str, Record]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each record's key and its new result, as they finish; long ones first, with as many threads as then."""
+    by_threads: dict[int, list[str]] = {}
+    for key in sorted(sample, key=lambda key: -sample[key]["seconds"]):
+        by_threads.setdefault(sample[key]["threads"], []).append(key)
+    for threads, keys in by_threads.items():
+        jobs = max(1, cpu_count() // threads)
+        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
+            calls = (delayed(_run)(experiment, key, sample[key]["params"], threads) for key in keys)
+            yield from Parallel(return_as="generator_unordered", batch_size=1)(calls)
+
+
+def _run(experiment: str, key: str, params: Mapping[str, Any], threads: int) -> tuple[str, dict[str, Any]]:
+    torch.set_num_threads(threads)
+    result = experiments.run(experiment, params)
+    return key, json.loads(json.dumps(result))  # as a record holds it
+
+
+def _accept(experiment: str, record: Record, key: str, rerun: Sequence[str]) -> None:
+    note = {"digest": record["digest"], "commit": records.commit(experiment), "rerun": list(rerun)}
+    change = {"digest": records.code_digest(experiment), "rechecked": [*record.get("rechecked", []), note]}
+    records.write(_path(experiment, key), {**record, **change})
+
+
+def _path(experiment: str, key: str) -> Path:
+    return records.RESULTS / experiment / f"{key}.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see the module's docstring. Exit code 1 if a record differs."""
+    parser = argparse.ArgumentParser(prog="python -m companion.recheck", description=__doc__)
+    parser.add_argument("experiments", nargs="+", choices=experiments.names(), metavar="experiment")
+    failed = False
+    for experiment in parser.parse_args(arguments).experiments:
+        try:
+            print(f"the same again: {', '.join(recheck(experiment)) or 'nothing was left to run'}")
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
