@@ -1,7 +1,7 @@
 """The experiments behind the chapters: ``Params``, ``SCALES``, ``data`` and ``run(params) -> dict``.
 
-Chapters and sweeps call the same function. ``Params`` is a frozen dataclass whose defaults are
-the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
+Chapters and sweeps call the same function. ``Params`` is a frozen dataclass of declared fields
+(:mod:`companion.fields`) whose defaults are the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
 returns what goes into a record: lists with one value per seed or chip, never only a mean. A module
 whose name begins with an underscore is no experiment: it holds what several of them share.
 """
@@ -15,6 +15,8 @@ from dataclasses import fields
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from companion.fields import checked
 
 
 def names() -> list[str]:
@@ -35,20 +37,14 @@ def resolve(experiment: str, given: Mapping[str, Any]) -> Any:
     Raises ``ValueError`` for an unknown experiment, parameter, type or value, before any work.
     """
     module = _module(experiment)
-    defaults = {field.name: field.default for field in fields(module.Params)}
-    for name, value in given.items():
-        if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, 1)
+    known = [field.name for field in fields(module.Params)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"{experiment} has no parameter {name!r}{hint}; allowed: {', '.join(defaults)}")
-        kind = type(defaults[name])
-        fits = type(value) is kind or (kind is float and type(value) is int)
-        if not fits:
-            raise ValueError(f"{name} = {value!r} is not allowed; allowed: a {kind.__name__}")
-    scale = given.get("scale", defaults["scale"])
-    if scale not in module.SCALES:
-        raise ValueError(f"scale = {scale!r} is not allowed; allowed: {', '.join(module.SCALES)}")
-    return module.Params(**{**module.SCALES[scale], **given})
+            raise ValueError(f"{experiment} has no parameter {name!r}{hint}; allowed: {', '.join(known)}")
+    scale = module.SCALES.get(given.get("scale", "quick"), {})
+    return checked(module.Params, **{**scale, **given})
 
 
 def run(experiment: str, given: Mapping[str, Any]) -> dict[str, Any]:
