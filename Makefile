@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html test run refresh sweep stale recheck bench clean
+.PHONY: help book html test run refresh sweep stale recheck bench wheel clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
@@ -20,6 +20,7 @@ help:
 	@echo "make stale    list the records made by older code"
 	@echo "make recheck  accept them if a sample comes out the same: make recheck EXPERIMENT=deployed"
 	@echo "make bench    the speed table"
+	@echo "make wheel    the library alone, for your own work: dist/cimlib-*.whl"
 	@echo "make clean    remove everything that was built, records and .venv excepted"
 
 $(STAMP): requirements.txt constraints.txt pyproject.toml
@@ -60,6 +61,12 @@ recheck: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py
 
+wheel: $(STAMP)
+	@rm -rf build dist # setuptools would pack what an older build left
+	@$(BIN)/python -m pip wheel -q . --no-deps --no-build-isolation -w dist
+	@rm -rf build
+	@echo "The library: $(CURDIR)/$$(ls dist/*.whl)"
+
 clean:
-	rm -rf _build .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+	rm -rf _build build dist .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
 	find cimlib companion tests tools -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 ``load`` is the whole interface; ``digest`` names the data that a record was made from. Inputs are
 voltages in units of the read span, so every data set is scaled to [0, 1]. Where each data set
-comes from, its licence and how its file was made: ``data/README.md``.
+comes from, its licence and how its file was made: ``data/README.md`` in the book's tree.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,18 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 from torch import Tensor
 
-FOLDER = Path(__file__).resolve().parents[2] / "data"
+_ABOVE = Path(__file__).resolve().parents[2]
 
 
-CACHE = Path("~/.cache/cimlib")  # torchvision's root unless $CIMLIB_DATA is set
+#: The book's own data sets; ``None`` where the library was installed alone.
+FOLDER = _ABOVE / "data" if (_ABOVE / "companion" / "experiments").is_dir() else None
+
+
+#: Where locks are, and torchvision's files unless $CIMLIB_DATA is set: ``~/.cache/cimlib`` on Linux.
+CACHE = user_cache_path("cimlib", appauthor=False)
 
 
 SPLITS = ("train", "val", "test", "all")
@@ -63,10 +70,10 @@ _AGAIN = "Delete a damaged copy. With network access the next call downloads it;
 
 
 HOW_TO_GET = {
-    "iris": "Install the scikit-learn that requirements.txt pins.",
-    "digits": "Install the scikit-learn that requirements.txt pins.",
-    "mnist": "It ships with the project: `git checkout -- data/mnist.npz` restores it; delete a "
-    "damaged copy in $CIMLIB_DATA.",
+    "iris": "Install the scikit-learn that the book's requirements.txt pins.",
+    "digits": "Install the scikit-learn that the book's requirements.txt pins.",
+    "mnist": _AGAIN + "the book's mnist.npz into $CIMLIB_DATA, or the four idx files, unpacked, into "
+    "MNIST/raw below it. In the book's tree `git checkout -- data/mnist.npz` restores the file.",
     "fashion-mnist": _AGAIN + "the four idx files, unpacked, into FashionMNIST/raw below "
     "$CIMLIB_DATA (Debian's package dataset-fashion-mnist has them).",
     "cifar10": _AGAIN + "cifar-10-python.tar.gz, as published, into $CIMLIB_DATA.",
@@ -146,17 +153,18 @@ def _in_turn(y: NDArray[Any], n: int) -> NDArray[Any]:
 @cache
 def _read(name: str, root: str | None) -> _Raw:
     """Read and verify a data set, once per process; ``root`` is $CIMLIB_DATA."""
-    below = Path(root or CACHE).expanduser()
-    files = [folder / f"{name}.npz" for folder in ((below, FOLDER) if root else (FOLDER,))]
+    below = Path(root).expanduser() if root else CACHE
+    folders = [folder for folder in (below if root else None, FOLDER) if folder]
+    places = [folder / f"{name}.npz" for folder in folders]
     try:
         if name not in IMAGES:
             return _from_sklearn(name)
-        file = next(filter(Path.exists, files), None)
+        file = next(filter(Path.exists, places), None)
         return _from_npz(name, file) if file else _from_torchvision(name, below)
     except Exception as error:  # whatever the libraries, the network or the file system raise
         lines = [f"{name} cannot be loaded", f"{type(error).__name__}: {error}"]
         if name in IMAGES:
-            lines += ["looked in, in this order", *(f"  {file}" for file in files)]
+            lines += ["looked in, in this order", *(f"  {place}" for place in places)]
             lines += [f"  {below} ({IMAGES[name][0]} files of torchvision)"]
             lines += [] if root else ["  ($CIMLIB_DATA is not set)"]
         raise DataError("\n".join([*lines, HOW_TO_GET[name]])) from error
@@ -168,7 +176,7 @@ def _from_sklearn(name: str) -> _Raw:
     bunch = getattr(datasets, f"load_{name}")()
     x, y = bunch.data, bunch.target
     sha256 = _verified(name, f"scikit-learn's {name}", [x, y])
-    stored = json.loads((FOLDER / "splits.json").read_text())[name]
+    stored = json.loads(files("cimlib.datasets").joinpath("splits.json").read_text("utf-8"))[name]
     splits = {split: np.array(index) for split, index in stored.items()}
     splits["all"] = np.arange(len(y))
     if name == "digits":
@@ -190,7 +198,7 @@ def _from_torchvision(name: str, root: Path) -> _Raw:
     """Download on first use, one process at a time."""
     from torchvision import datasets
 
-    class_name, lock = IMAGES[name][0], (CACHE / f"{name}.lock").expanduser()
+    class_name, lock = IMAGES[name][0], CACHE / f"{name}.lock"
     dataset = getattr(datasets, class_name)
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):

@@ -53,6 +53,6 @@ def _train(found: ImageFolder, split: str) -> list[tuple[str, int]]:
 
 def _test(root: Path, labels: dict[str, int]) -> list[tuple[str, int]]:
     """Samples of the validation folder, in the order of its list."""
-    lines = (root / "val" / "val_annotations.txt").read_text().splitlines()
+    lines = (root / "val" / "val_annotations.txt").read_text(encoding="utf-8").splitlines()
     fields = (line.split("\t") for line in lines)
     return [(str(root / "val" / "images" / file), labels[label]) for file, label, *_ in fields]
