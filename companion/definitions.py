@@ -33,10 +33,9 @@ class Definition(NamedTuple):
 
 
 class _Statement(NamedTuple):
-    """One statement of a module: its syntax, the names that it binds there, and those that it refers to."""
+    """One statement of a module, the names that it binds there, and those that it refers to."""
 
     node: ast.stmt
-    syntax: Any
     binds: frozenset[str]
     uses: frozenset[str]
     attributes: frozenset[tuple[str, str]]
@@ -59,7 +58,8 @@ def reached(module: str, *names: str) -> dict[Definition, set[tuple[str, Definit
 
     Raises as :func:`digest` does.
     """
-    sources.sources(module)  # refuses what is no module of ours
+    if module not in sources.all_modules():
+        raise ValueError(f"module={module!r}: none of ours; known: {sorted(sources.all_modules())}")
     starts = [_resolve(module, name) for name in names]
     unknown = [n for n, start in zip(names, starts, strict=True) if not isinstance(start, Definition)]
     if unknown:
@@ -69,9 +69,14 @@ def reached(module: str, *names: str) -> dict[Definition, set[tuple[str, Definit
     while waiting:
         one = waiting.pop()
         if one not in links and one.module != __name__:
-            links[one] = {link for statement in _defining(one) for link in _followed(one.module, statement)}
+            links[one] = _links(one)
             waiting += [target for _, target in links[one] if isinstance(target, Definition)]
     return links
+
+
+@functools.cache
+def _links(one: Definition) -> set[tuple[str, Definition | str]]:
+    return {link for statement in _defining(one) for link in _followed(one.module, statement)}
 
 
 def _told(link: tuple[str, Definition | str]) -> tuple[str, str]:
@@ -82,7 +87,7 @@ def _told(link: tuple[str, Definition | str]) -> tuple[str, str]:
 @functools.cache
 def _own(one: Definition) -> str:
     """Digest of a definition's own statements."""
-    syntax = [statement.syntax for statement in _defining(one)]
+    syntax = [_syntax(statement.node) for statement in _defining(one)]
     return hashlib.sha256(json.dumps(syntax).encode()).hexdigest()[:16]
 
 
@@ -161,7 +166,6 @@ def _statement(node: ast.stmt) -> _Statement:
     }
     return _Statement(
         node,
-        _syntax(node),
         frozenset(binds),
         frozenset(_uses(table)),
         frozenset(attributes),

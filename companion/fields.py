@@ -1,7 +1,7 @@
-"""Declared fields: types, ranges and choices, checked by pydantic; errors that name field, value and what is allowed.
+"""Declared fields: types, ranges and choices, checked by pydantic.
 
-A parameter object, a sweep and an entry of a ledger declare their fields with the types below, as a frozen
-pydantic dataclass::
+Errors name the field, its value and what is allowed. A parameter object, a sweep and an entry of a ledger
+declare their fields with the types below, as a frozen pydantic dataclass::
 
     @dataclass(frozen=True, config=STRICT)
     class Params:
@@ -14,10 +14,21 @@ needs several fields at once is checked in ``__post_init__``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 
@@ -26,6 +37,7 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Scale = Literal["quick", "desk", "paper"]
 TorchDevice = Literal["cpu", "cuda"]
 
@@ -41,8 +53,10 @@ _SIGNS = {
     "bool_type": "a bool",
     "string_type": "a str",
     "literal_error": "{expected}",
-    "missing": "a value",
     "unexpected_keyword_argument": "no field of that name",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "tuple_type": "a list",
 }
 _T = TypeVar("_T")
 
@@ -57,6 +71,36 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Filed:
+    """Base of what stands in a file: a mapping there, with lists and further mappings in it.
+
+    Its numbers have to be declared strict, as `Number` is.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_known_fields(cls, given: Any) -> Any:
+        names = given.kwargs if isinstance(given, ArgsKwargs) else given
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names if isinstance(names, Mapping) else ():
+            if name not in known:
+                raise ValueError(f"key = {name!r} is not allowed; allowed: {', '.join(known)}")
+        return given
+
+
+def filed(kind: type[_T], content: Any, where: str) -> _T:
+    """``content``, as a file has it, as the dataclass ``kind``, a :class:`Filed`.
+
+    Raises ``ValueError`` that begins with ``where`` and names each wrong field, its value and what is
+    allowed; items of a list count from one.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {explained(error)}") from error
 
 
 def checked(make: Callable[..., _T], **given: Any) -> _T:
@@ -74,8 +118,10 @@ def explained(error: ValidationError) -> str:
 
 def _said(one: Any) -> str:
     message, context = one["msg"].removeprefix("Value error, "), one.get("ctx", {})
+    name = ".".join(str(part + 1 if isinstance(part, int) else part) for part in one["loc"])
     if " is not allowed; allowed: " in message:  # by a check of several fields
-        return str(message)
-    name = ".".join(str(part) for part in one["loc"]) or "this"
+        return f"{name}.{message}" if name else str(message)
+    if one["type"] == "missing":
+        return f"{name} is missing"
     allowed = _SIGNS[one["type"]].format(**context) if one["type"] in _SIGNS else message
-    return f"{name} = {one['input']!r} is not allowed; allowed: {allowed}"
+    return f"{name or 'this'} = {one['input']!r} is not allowed; allowed: {allowed}"

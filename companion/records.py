@@ -23,21 +23,43 @@ from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
-import yaml
 from filelock import FileLock
+from pydantic import Strict
+from pydantic.dataclasses import dataclass as declared
 from sklearn.model_selection import ParameterGrid
 
 from cimlib.datasets import loading as data
-from companion import definitions, experiments, sources
+from companion import definitions, experiments, sources, yaml_files
+from companion.fields import Count, Filed, Positive, filed, one_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 RESULTS = ROOT / "data" / "results"
+
+
+@declared(frozen=True)
+class Sweep(Filed):
+    """A file of ``data/sweeps``. Each of the points adds to the ``defaults``; a list means a grid.
+
+    Args:
+        experiment: what is run.
+        threads: cores for one run.
+        minutes: the estimate for one run.
+        defaults: parameters of all points.
+        points: parameters of each.
+    """
+
+    experiment: Annotated[str, one_of(experiments.names())]
+    threads: Annotated[Count, Strict()]
+    minutes: Annotated[Positive, Strict()]
+    defaults: dict[str, Any]
+    points: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -69,24 +91,21 @@ def _hash(content: Any) -> str:
 
 
 def points(sweep: Path) -> list[Point]:
-    """The runs of a sweep file: ``defaults`` plus each entry of ``points``, lists meaning grids.
+    """The runs of a sweep file; those asked for twice are there once.
 
-    Raises ``ValueError`` for unknown keys, parameters or values, naming the file.
+    Raises ``ValueError`` that names file, point (counted from one), field, value and what is allowed.
     """
-    spec = yaml.safe_load(sweep.read_text(encoding="utf-8"))
-    expected = {"experiment", "threads", "minutes", "defaults", "points"}
-    if set(spec) != expected:
-        raise ValueError(f"{sweep}: keys {sorted(spec)}; allowed and needed: {sorted(expected)}")
+    asked = filed(Sweep, yaml_files.read(sweep), str(sweep))
     found: dict[str, Point] = {}
-    for entry in spec["points"]:
-        given = {**spec["defaults"], **entry}
+    for number, entry in enumerate(asked.points, 1):
+        given = {**asked.defaults, **entry}
         grid = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
         for params in ParameterGrid(grid):
             try:
-                resolved = experiments.resolve(spec["experiment"], params)
+                resolved = experiments.resolve(asked.experiment, params)
             except ValueError as error:
-                raise ValueError(f"{sweep}: {error}") from error
-            point = Point(spec["experiment"], resolved, spec["threads"], spec["minutes"])
+                raise ValueError(f"{sweep}: point {number}: {error}") from error
+            point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
             found.setdefault(point.key, point)
     return list(found.values())
 
@@ -185,12 +204,14 @@ def read(experiment: str) -> pd.DataFrame:
 @lru_cache(maxsize=32)
 def _table(files: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
     """The records in these files, each with the time of its last change."""
-    records = {path.stem: load(path) for path, _ in files}
-    rows = [
-        {**record["params"], **record["result"], "key": key, "stale": is_stale(record)}
-        for key, record in records.items()
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(*file) for file in files])
+
+
+@cache
+def _row(path: Path, changed: int) -> dict[str, Any]:
+    """What a table says of the record at ``path`` as it was when it ``changed``."""
+    record = load(path)
+    return {**record["params"], **record["result"], "key": path.stem, "stale": is_stale(record)}
 
 
 def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
@@ -198,7 +219,8 @@ def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     unknown = set(where) - set(table.columns)
     if unknown:
         raise ValueError(f"{sorted(unknown)} are not columns; allowed: {sorted(table.columns)}")
-    chosen = table[(table[list(where)] == pd.Series(where)).all(axis=1)]
+    fits = [table[name].to_numpy() == value for name, value in where.items()]
+    chosen = table[np.all(fits, axis=0)] if fits else table
     if chosen.empty:
         raise ValueError(f"no record has {where}")
     return chosen
@@ -210,7 +232,8 @@ def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.Da
     Selection on a validation split, so that what is reported on the test split is not selected.
     """
     score = table[by].map(lambda values: sum(values) / len(values))
-    results = [name for name in table.columns if table[name].map(lambda value: isinstance(value, list)).any()]
+    mixed = [name for name in table.columns if table[name].dtype == object]
+    results = [name for name in mixed if table[name].map(lambda value: isinstance(value, list)).any()]
     same = table.drop(columns=[over, "key", "stale", *results]).apply(tuple, axis=1)
     return table.loc[score.groupby(same).idxmin().sort_values()]
 

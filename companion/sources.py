@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGES = ("cimlib", "companion")
 BY_NAME = "companion.experiments"  # the package that imports its modules by their names
-LEDGER = "companion.claims"
+LEDGER = "companion.claims.ledger"
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -2,7 +2,7 @@
 
 Papermill runs a notebook even if a parameter is misspelt or of the wrong type; here nothing runs
 until every name and value fits the chapter's `parameters` cell: its names, the types of its values
-and the ranges in its comments. Values are YAML, and `1e-3` is a number.
+and the ranges in its comments. Values are YAML 1.2: `1e-3` is a number, `no` a text.
 """
 
 import ast
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import papermill
-import yaml
+
+from companion import yaml_files
 
 ROOT = Path(__file__).resolve().parents[1]
 USAGE = 'usage: make run CHAPTER=name ARGS="-p name value -p name value ..."'
@@ -27,15 +28,6 @@ SIGNS = {"≥": operator.ge, ">": operator.gt, "≤": operator.le, "<": operator
 N = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 RANGE = re.compile(rf"([≥>≤<]) ?{N}|{N} to {N}|\[{N}, ?{N}\]")
 EXAMPLE = re.compile(r'(such as|for example|e\.g\.),? "')
-
-
-class Loader(yaml.SafeLoader):
-    """Safe YAML in which a number with an exponent needs no decimal point."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def parameters(notebook: Path) -> Parameters:
@@ -94,9 +86,9 @@ def checked(given: list[str], known: Parameters) -> dict[str, Any]:
         among(name, known, "parameter")
         try:
             default, said = known[name]
-            values[name] = fitting(yaml.load(text, Loader), default)
+            values[name] = fitting(yaml_files.parse(text), default)
             within(values[name], said)
-        except (yaml.YAMLError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{name} = {text}: {error}") from None
     return values
 

@@ -1,9 +1,10 @@
 """The experiments behind the chapters: ``Params``, ``SCALES``, ``data`` and ``run(params) -> dict``.
 
 Chapters and sweeps call the same function. ``Params`` is a frozen dataclass of declared fields
-(:mod:`companion.fields`) whose defaults are the quick scale; ``SCALES`` holds what differs at ``"quick"``, ``"desk"`` and ``"paper"``. ``run``
-returns what goes into a record: lists with one value per seed or chip, never only a mean. A module
-whose name begins with an underscore is no experiment: it holds what several of them share.
+(:mod:`companion.fields`) whose defaults are the quick scale; ``SCALES`` holds what differs at
+``"quick"``, ``"desk"`` and ``"paper"``. ``run`` returns what goes into a record: lists with one value
+per seed or chip, never only a mean. A module whose name begins with an underscore is no experiment: it
+holds what several of them share.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import difflib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from companion.fields import checked
 
 
+@cache
 def names() -> list[str]:
     """Names of all experiments."""
     found = (module.name for module in pkgutil.iter_modules(__path__))

@@ -1,0 +1,27 @@
+"""The ledger: what a paper says, what we measured, and a verdict that code computes.
+
+``data/claims/<paper>.yml`` holds a paper's claims. Each names the records that decide it and the
+range in which the 95 % interval must lie; nothing about the verdict is written by hand.
+"""
+
+from companion.claims.evidence import Measured, NotRunYet, measure, values
+from companion.claims.ledger import CLAIMS, Entry, Evidence, Reading, entries, papers
+from companion.claims.tables import table
+from companion.claims.verdicts import Claim, load, summary
+
+__all__ = [
+    "CLAIMS",
+    "Claim",
+    "Entry",
+    "Evidence",
+    "Measured",
+    "NotRunYet",
+    "Reading",
+    "entries",
+    "load",
+    "measure",
+    "papers",
+    "summary",
+    "table",
+    "values",
+]
