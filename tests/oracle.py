@@ -1,6 +1,6 @@
 """The reference circuits: what they are, and what ngspice says of them.
 
-`python tests/oracle.py` makes those of the grid anew, in tests/circuits/: inputs rounded so that a
+`python tests/oracle.py` makes those of the grid anew, in tests/oracle_circuits/: inputs rounded so that a
 file holds them exactly, voltages and currents to all digits of a double. Voltages along wires are
 left out; the currents at the ends of the wires depend on all of them. Each structure has a whole network
 trained on Iris for its chip's amplifiers, shown a flower of each class. Amplifiers that are measured are read
@@ -24,7 +24,7 @@ from cimlib.circuits import OpAmp
 from cimlib.networks import mlp
 from cimlib.training import CrossEntropy
 
-FOLDER = Path(__file__).parent / "circuits"
+FOLDER = Path(__file__).parent / "oracle_circuits"
 V0 = 0.5
 SEED = 1  # keeps every ReLU away from its threshold, which the tests require
 WIRES = [  # rows × columns, Ω along rows, Ω along columns

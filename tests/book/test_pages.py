@@ -8,7 +8,7 @@ import torch
 
 from cimlib.networks import mlp
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{i}")
     for page in [ROOT / "intro.md", *sorted((ROOT / "pages").glob("*.md"))]

@@ -9,7 +9,7 @@ import yaml
 
 from companion import experiments, records
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "data" / "sweeps").glob("*.yml"))
 TINY = {"epochs": 1, "seeds": 2, "chips": 1}
 

@@ -22,7 +22,7 @@ from torchvision import datasets
 from cimlib.datasets import DataError, digest, load
 from cimlib.datasets import loading as data
 
-FOLDER = Path(__file__).resolve().parents[1] / "data"
+FOLDER = Path(__file__).resolve().parents[2] / "data"
 README = (FOLDER / "README.md").read_text()
 SHIPPED = ("iris", "digits", "mnist")
 SIZES = {

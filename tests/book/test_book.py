@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from companion import records
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 LISTS = {"scoreboard", "notation"}  # pages made from tables, without the six movements
 BINARY = {".woff", ".js", ".npz", ".gz", ".png"}
@@ -54,7 +54,7 @@ def test_text_names_no_machine_and_no_package_host() -> None:
     found = [
         f"{path}: {match.group()}"
         for path in tracked()
-        if path != Path("tests/test_book.py") and path.suffix not in BINARY
+        if path != Path("tests/book/test_book.py") and path.suffix not in BINARY
         for match in private.finditer((ROOT / path).read_text(encoding="utf-8"))
     ]
     assert found == []

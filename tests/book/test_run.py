@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 BOOK = sorted((TOOLS.parent / "chapters").glob("*.ipynb"))
 PARAMETERS = """sigma = 0.1  # programming spread, fraction of the range, ≥ 0

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup, Tag
 
-BOOK = Path(__file__).resolve().parents[1] / "_build" / "committed"
+BOOK = Path(__file__).resolve().parents[2] / "_build" / "committed"
 PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_static/*.html")))  # theme templates
 LOADING = "script[src], img[src], source[src], iframe[src], video[src], audio[src], embed[src]"
 IN_CSS = re.compile(r"""url\(\s*["']?(?!data:|\#)([^"')]+)|@import\s+["']([^"']+)""")

@@ -15,7 +15,7 @@ from companion import experiments, sources
 from companion.experiments import _digital, drifted, imperfections, negative_feedback
 from companion.experiments._digital import Network, digital, images, on_arrays, precision, refit
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = Network.of(imperfections.Params(hidden=8, epochs=1, n_train=100))
 CONVOLUTION = replace(SMALL, network="vgg8", dataset="mnist", width=1 / 16)
 
