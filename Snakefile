@@ -159,7 +159,8 @@ rule bookcheck:
     input:
         "_build/committed/index.html",
         files("tests/*.py", "tests/book/*.py", "tools/*.py", "chapters/*.ipynb"),
-        files("data/*/*.yml", "data/*/*/*.json", "*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"), folders("data/*", "data/*/*"),
+        files("data/*/*.yml", "data/*/*/*.json", "*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"),
+        folders("data/*", "data/*/*"),
     output: touch("_build/checked/book")
     threads: ALL_CORES
     shell: "pytest tests/book"
