@@ -4,7 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cimlib.datasets import FOLDER, DataError, load_tiny_imagenet, tiny_imagenet
+from cimlib.datasets import DataError, load_tiny_imagenet, tiny_imagenet
+from cimlib.datasets.tiny_imagenet import FOLDER
 
 CLASSES = ("n01443537", "n01629819", "n01641577")
 SPLITS = ("train", "val", "test")

@@ -12,8 +12,7 @@ from cimlib.arrays import BitSliced, DoubleArray, SingleArray
 from cimlib.chip import Mapped, crossbars
 from cimlib.circuits import OpAmp
 from cimlib.devices import Device, Lognormal, StuckAt
-from cimlib.methods import Retraining, adjusted, fault_map, frozen, mapped, on_device
-from cimlib.methods import retraining as imperfection_tolerant
+from cimlib.methods import Retraining, adjusted, fault_map, freezing, frozen, mapped, on_device
 from cimlib.networks import mlp
 from cimlib.training import CrossEntropy, Pulses, accuracy
 
@@ -160,7 +159,7 @@ def steps(monkeypatch):
         seen.append((fixed, before, after))
         return history
 
-    monkeypatch.setattr(imperfection_tolerant, "fit", spy)
+    monkeypatch.setattr(freezing, "fit", spy)
     return seen
 
 
