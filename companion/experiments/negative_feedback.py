@@ -6,37 +6,32 @@ Used by *Negative feedback training*. The network is trained with the errors of 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from pydantic.dataclasses import dataclass
+from torch import nn
 
 from cimlib.arrays.multilevel import RATIOS, LevelSpread, SignedArray
-from cimlib.chip.fabrication import fresh, using
+from cimlib.chip.fabrication import using
 from cimlib.chip.hardware import Hardware
-from cimlib.chip.montecarlo import evaluate
-from cimlib.chip.programming import program
-from cimlib.datasets.augmentation import crop_and_flip
 from cimlib.datasets.loading import load
-from cimlib.datasets.tiny_imagenet import load_tiny_imagenet
-from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
 from cimlib.methods.correctnet import CorrectNet
 from cimlib.methods.negative_feedback import OVF, NoiseAveraging, Temperature
 from cimlib.methods.snapshots import IRS, snapshot_heads
-from cimlib.networks.convolutional import SNAPSHOTS, resnet18, scaled, snapshot_places, vgg8
-from cimlib.training.fit import History, fit
-from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from cimlib.networks.convolutional import SNAPSHOTS, scaled, snapshot_places
+from cimlib.remedies.ahead import NoiseTraining
+from cimlib.remedies.budget import Costs
+from cimlib.remedies.chips import Kind
+from cimlib.training.fit import History
+from cimlib.training.objectives import CrossEntropy, Objective
+from companion.experiments._task import CHECK, ENDS, NORMALISATION, Task
+from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
 
 METHODS = ("plain", "noise", "temperature", "averaging", "correctnet", "ovf", "irs")
-
-
-# β of the paper for OVF and IRS, and what its code subtracts from and divides images by
+# β of the paper for OVF and IRS
 BETA = {
     ("vgg8", "mnist"): (1e-3, 1e-2),
     ("vgg8", "cifar10"): (1e-3, 1e-1),
@@ -45,34 +40,10 @@ BETA = {
     ("resnet18", "cifar100"): (1e-1, 1e-3),
     ("resnet18", "tiny-imagenet"): (1e-2, 1e-2),
 }
-
-
-NORMALISATION = {
-    "digits": ((0.5,), (0.5,)),
-    "mnist": ((0.5,), (0.5,)),
-    "fashion-mnist": ((0.5,), (0.5,)),
-    "cifar10": ((0.491, 0.482, 0.446), (0.247, 0.243, 0.261)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
-    "tiny-imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
-
-
-CLASSES = {"cifar100": 100, "tiny-imagenet": 200}  # the others have 10
-
-
-COLOUR = ("cifar10", "cifar100", "tiny-imagenet")
-
-
 LEARNING_RATE = {"vgg8": 1e-3, "resnet18": 1e-2}
 
 
-BATCH = 250  # images per forward pass of an evaluation
-
-
-ENDS = {"vgg8": ("conv1", "fc2"), "resnet18": ("conv", "fc")}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``sigma``: of one 2-bit cell, fraction of its range; a weight of 8 bits has 0.77763 times that,
     fraction of the largest weight, one draw. ``bits``: of a quantised weight, 0 for real ones. ``beta`` −1,
@@ -84,66 +55,43 @@ class Params:
     ``start``: ``"scratch"``, or ``"pretrained"`` for as many epochs without errors. The test images are read
     on chips 0 … ``chips - 1``."""
 
-    scale: str = "quick"
-    network: str = "vgg8"
-    dataset: str = "digits"
+    scale: Scale = "quick"
+    network: Annotated[str, one_of(SNAPSHOTS)] = "vgg8"
+    dataset: Annotated[str, one_of(NORMALISATION)] = "digits"
     width: float = 0.125
-    method: str = "ovf"
+    method: Annotated[str, one_of(METHODS)] = "ovf"
     sigma: float = 0.1
-    cell: str = "rram1"
+    cell: Annotated[str, one_of(RATIOS)] = "rram1"
     bits: int = 0
     beta: float = -1.0
-    feedbacks: int = 0
+    feedbacks: Natural = 0
     step: float = 0.05
-    decay: str = "paper"
+    decay: Literal["paper", "reversed"] = "paper"
     sign: Literal[-1, 1] = -1
-    heads: str = "noisy"
+    heads: Literal["noisy", "clean"] = "noisy"
     bn: Literal["every", "first"] = "every"
-    raised: str = "all"
-    temperature: float = 0.0
-    last_init: float = 1.0
-    last_lr: float = 1.0
-    start: str = "scratch"
-    epochs: int = 8
-    n_train: int = 1000
-    batch: int = 32
-    lr: float = 0.0
-    images: int = 300
-    chips: int = 20
-    seed: int = 0
-    precision: str = "float32"
-    device: str = "cpu"
+    raised: Literal["all", "ends"] = "all"
+    temperature: NonNegative = 0.0
+    last_init: Positive = 1.0
+    last_lr: Positive = 1.0
+    start: Literal["scratch", "pretrained"] = "scratch"
+    epochs: Count = 8
+    n_train: Natural = 1000
+    batch: Count = 32
+    lr: NonNegative = 0.0
+    images: Count = 300
+    chips: Count = 20
+    seed: Natural = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: TorchDevice = "cpu"
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("network", tuple(SNAPSHOTS)),
-            ("dataset", tuple(NORMALISATION)),
-            ("method", METHODS),
-            ("cell", tuple(RATIOS)),
-            ("decay", ("paper", "reversed")),
-            ("heads", ("noisy", "clean")),
-            ("raised", ("all", "ends")),
-            ("start", ("scratch", "pretrained")),
-            ("precision", ("float32", "bfloat16")),
-            ("bn", ("every", "first")),
-            ("sign", (-1, 1)),
-            ("device", ("cpu", "cuda")),
-        ):
-            require(getattr(self, name) in allowed, name, getattr(self, name), ", ".join(map(repr, allowed)))
-        for name in ("last_init", "last_lr"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
-        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
-        for name in ("epochs", "batch", "images", "chips"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        require(self.n_train >= 0, "n_train", self.n_train, "an integer ≥ 0; 0 for all")
         most = len(SNAPSHOTS[self.network])
-        fits = self.feedbacks >= 0 and (self.method != "irs" or self.feedbacks <= most)
+        fits = self.method != "irs" or self.feedbacks <= most
         require(fits, "feedbacks", self.feedbacks, f"an integer ≥ 0; for 'irs' on {self.network} ≤ {most}")
         require(self.beta == -1 or self.beta >= 0, "beta", self.beta, "beta ≥ 0, or −1 for the paper's")
         digits = self.network == "vgg8" or self.dataset != "digits"
         require(digits, "network", self.network, "'vgg8' for dataset='digits'")
-        require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "≥ 0; 0 for N + 1")
-        require(0 <= self.lr < float("inf"), "lr", self.lr, "≥ 0; 0 for the paper's")
         least = self.sigma + (self.count * self.step if self.method == "ovf" else 0)
         require(least >= 0, "step", self.step, f"sigma + {self.count} step ≥ 0 (sigma = {self.sigma:g})")
         self.hardware(), snapshot_places(self.network, self.width), self.objective()
@@ -155,8 +103,9 @@ class Params:
         return self.feedbacks or (most if self.method == "irs" else 3)
 
     @property
-    def classes(self) -> int:
-        return CLASSES.get(self.dataset, 10)
+    def task(self) -> Task:
+        """The network, its images, and how it is trained and read."""
+        return Task.of(self)
 
     def hardware(self, cell: str | None = None) -> Hardware:
         """The chips to train for and to test on, of another ``cell`` if that is given: the heads of IRS have
@@ -182,7 +131,7 @@ class Params:
         if self.method == "irs":
             places = dict(list(snapshot_places(self.network, self.width).items())[: self.count])
             return IRS(
-                snapshot_heads(places, self.classes, scaled(512, self.width), self.seed),
+                snapshot_heads(places, self.task.classes, scaled(512, self.width), self.seed),
                 beta=beta,
                 hardware=self.hardware("rram1") if self.heads == "noisy" else None,
                 seed=self.seed,
@@ -195,18 +144,6 @@ class Params:
         if self.method == "temperature":
             return Temperature(temperature)
         return CorrectNet() if self.method == "correctnet" else CrossEntropy()
-
-    def blank(self) -> nn.Module:
-        """The network before training."""
-        channels = 3 if self.dataset in COLOUR else 1
-        if self.network == "resnet18":
-            model = resnet18(self.classes, channels=channels, width=self.width, seed=self.seed)
-        else:
-            side = {"digits": 8, "tiny-imagenet": 64}.get(self.dataset, 32)
-            model = vgg8(self.classes, channels=channels, side=side, width=self.width, seed=self.seed)
-        with torch.no_grad():
-            model[-1].weight.mul_(self.last_init)  # type: ignore[operator]
-        return model
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -240,96 +177,17 @@ def data(params: Params) -> dict[str, int]:
     return {params.dataset: params.n_train or len(load(params.dataset)[1])}
 
 
-def normalisation(params: Params) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation that the paper's code takes for the images, (channels, 1, 1)."""
-    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in NORMALISATION[params.dataset])
-    return mean, std
-
-
-def images(params: Params, split: str, n: int | None = None) -> Batch:
-    """Images as the paper's code feeds them: MNIST's resized to 32 × 32, all of them normalised."""
-    tiny = params.dataset == "tiny-imagenet"
-    x, y = load_tiny_imagenet(split, n) if tiny else load(params.dataset, split, n)
-    if x.shape[-1] == 28:
-        x = F.interpolate(x, size=32, mode="bilinear", antialias=True)
-    mean, std = normalisation(params)
-    x = ((x - mean) / std).to(params.device, memory_format=torch.channels_last)
-    return x, y.to(params.device)
-
-
-class Augmented(Objective):
-    """An objective whose batches are cropped and mirrored at random, with draws of their own.
-
-    Args:
-        black: what a black pixel is in the images, (channels, 1, 1): crops reach beyond the edge into black.
-    """
-
-    def __init__(self, objective: Objective, black: Tensor, seed: int) -> None:
-        self.objective = objective
-        self.black = black
-        self.generator = seeded("augmentation", seed)
-
-    def setup(self, model: nn.Module) -> None:
-        self.objective.setup(model)
-
-    def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
-        return self.objective.parameters(model)
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        x, y = batch
-        black = self.black.to(x.device)
-        return self.objective(model, (crop_and_flip(x - black, self.generator) + black, y))
-
-    def teardown(self, model: nn.Module) -> None:
-        self.objective.teardown(model)
-
-
-def precision(params: Params) -> torch.autocast:
-    """Layers in bfloat16 if asked for; weights, their errors and the loss stay in single precision.
-
-    Without autocast's cache, which would keep the parameters of the first batch for the whole training.
-    """
-    kind, wanted = torch.device(params.device).type, params.precision == "bfloat16"
-    return torch.autocast(kind, torch.bfloat16, enabled=wanted, cache_enabled=False)
-
-
-def _fit(model: nn.Module, objective: Objective, params: Params) -> History:
-    if params.dataset in COLOUR:
-        mean, std = normalisation(params)
-        objective = Augmented(objective, -mean / std, params.seed)
-    lr = params.lr or LEARNING_RATE[params.network]
-    last = list(model.get_submodule(ENDS[params.network][1]).parameters())
-
-    def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        others = [p for p in parameters if all(p is not own for own in last)]
-        groups: list[dict[str, object]] = [{"params": others}, {"params": last, "lr": params.last_lr * lr}]
-        return torch.optim.Adam(groups, lr)
-
-    with precision(params):
-        return fit(
-            model,
-            objective,
-            images(params, "train", params.n_train or None),
-            epochs=params.epochs,
-            lr=lr,
-            seed=params.seed,
-            batch_size=params.batch,
-            optimizer=adam,
-            cosine=True,
-        )
-
-
 @lru_cache(maxsize=1)
 def trained(params: Params) -> tuple[nn.Module, History, float]:
     """The network on hardware, the history of its training, and the seconds that took."""
-    model = params.blank().to(params.device).to(memory_format=torch.channels_last)
+    task, kind, costs = params.task, Kind(params.hardware()), Costs()
+    lr = params.lr or LEARNING_RATE[params.network]
+    network = task.started()
     if params.start == "pretrained":
-        _fit(model, CrossEntropy(), params)
-    model = program(model, params.hardware())
-    fresh(model, params.seed)
-    start = time.perf_counter()
-    history = _fit(model, params.objective(), params)
-    return model, history, time.perf_counter() - start
+        task.train(network, CrossEntropy(), task.images(params.n_train), epochs=params.epochs, lr=lr)
+    method = NoiseTraining(params.epochs, lr, params.n_train, params.objective())
+    model = kind.program(method.prepare(network, kind, task, costs))
+    return model, costs.histories[-1], costs.seconds["train"]
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -341,16 +199,14 @@ def run(params: Params) -> dict[str, Any]:
     """
     # the network does not depend on how it is read, so that one may be read several times
     unread = replace(params, images=1, chips=1, sigma=0.0 if params.method == "plain" else params.sigma)
-    test = images(params, "test", params.images)
-    check = images(params, "val", min(params.images, 1000))
+    task = params.task
+    test, check = task.split("test", params.images), task.validation(min(params.images, CHECK))
     model, history, seconds = trained(unread)
-    chips = range(params.chips)
-    with precision(params):
-        with using(model, params.hardware()):
-            read = evaluate(model, *test, chips, BATCH)
-            error = 100 - evaluate(model, *check, chips[:20], BATCH).accuracy
-        with using(model, params.hardware().with_sigma(0.0)):
-            clean = evaluate(model, *test, [0], BATCH)
+    with using(model, params.hardware()):
+        read = task.read(model, test, range(params.chips))
+        error = 100 - task.read(model, check, range(params.chips)[:20]).accuracy
+    with using(model, params.hardware().with_sigma(0.0)):
+        clean = task.read(model, test, [0])
     return {
         "accuracy": read.accuracy.round(3).tolist(),
         "ekl": [float(f"{value:.4g}") for value in read.ekl],

@@ -8,28 +8,33 @@ on in an emulator of that chip, then programmed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass as plain
+from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from cimlib.arrays.base import Array
 from cimlib.arrays.pairs import DoubleArray
 from cimlib.arrays.single import SingleArray
-from cimlib.bench.measurement import measured
 from cimlib.chip.crossbar import Crossbar, crossbars
 from cimlib.chip.fabrication import fabricate
 from cimlib.chip.hardware import Hardware
-from cimlib.chip.montecarlo import evaluate
-from cimlib.chip.programming import program
 from cimlib.circuits.opamp import OpAmp
 from cimlib.datasets.loading import load
 from cimlib.devices.effects import Lognormal, require
 from cimlib.networks.plain import mlp
-from cimlib.training.fit import OptimizerFactory, fit
-from cimlib.training.objectives import Batch, CrossEntropy
+from cimlib.remedies.base import Case, Composed, Remedy
+from cimlib.remedies.budget import Budget
+from cimlib.remedies.cells import Retrained
+from cimlib.remedies.chips import Chip
+from cimlib.remedies.inspection import Emulated
+from cimlib.training.fit import History, OptimizerFactory, fit
+from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
 
@@ -74,7 +79,7 @@ def in_range(weights: Iterable[tuple[torch.Tensor, float]], lr: float) -> Optimi
     return optimizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``offset``: σ(V_os), V, one draw an amplifier. ``g_load``: of the first layer, µS; ``loads``:
     ``"equal"`` in all layers, or in proportion to ``"rows"``. ``g_constant``: of the constant term in the
@@ -84,58 +89,61 @@ class Params:
     ``n_update``: images of the update. ``lr``: fraction of the largest weight, halved for the update.
     ``sharpness``: of the softmax. Chips are 0 … ``chips - 1``."""
 
-    scale: str = "quick"
-    dataset: str = "digits"
-    structure: str = "double"
+    scale: Scale = "quick"
+    dataset: Annotated[str, one_of(WIDTHS)] = "digits"
+    structure: Annotated[str, one_of(STRUCTURES)] = "double"
     offset: float = 0.01
     gain: float = 1369.0
-    g_load: float = 1000.0
-    loads: str = "equal"
-    g_constant: float = 0.0
+    g_load: Positive = 1000.0
+    loads: Literal["equal", "rows"] = "equal"
+    g_constant: NonNegative = 0.0
     fluctuation: float = 0.0
-    error: float = 0.0
-    start: str = "offline"
-    epochs: int = 30
-    update_epochs: int = 10
-    n_train: int = 1000
-    n_update: int = 1000
-    images: int = 300
-    lr: float = 0.005
-    batch: int = 64
+    error: NonNegative = 0.0
+    start: Literal["offline", "scratch"] = "offline"
+    epochs: Count = 30
+    update_epochs: Count = 10
+    n_train: Count = 1000
+    n_update: Count = 1000
+    images: Count = 300
+    lr: Positive = 0.005
+    batch: Count = 64
     sharpness: float = 10.0
     leak: float = 0.02
-    chips: int = 3
+    chips: Count = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.dataset in WIDTHS, "dataset", self.dataset, str(list(WIDTHS)))
-        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
-        require(self.loads in ("equal", "rows"), "loads", self.loads, "'equal', 'rows'")
-        require(self.start in ("offline", "scratch"), "start", self.start, "'offline', 'scratch'")
-        for name in ("epochs", "update_epochs", "n_train", "n_update", "images", "batch", "chips"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
         require(self.n_update <= self.n_train, "n_update", self.n_update, f"≤ n_train = {self.n_train}")
-        require(0 <= self.g_constant < float("inf"), "g_constant", self.g_constant, "0 ≤ g_constant < ∞ (µS)")
-        for name in ("lr", "g_load"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
-        require(0 <= self.error < float("inf"), "error", self.error, "0 ≤ error < ∞ (V)")
         self.circuit(self.offset), Lognormal(self.fluctuation), CrossEntropy(self.sharpness)
 
     def circuit(self, offset: float) -> OpAmp:
         """The amplifiers at a spread ``offset`` of their offsets, V."""
         return OpAmp(gain=self.gain, at_zero=AT_ZERO, offset=offset, rails=RAILS, span=SPAN, leak=self.leak)
 
-    def on_hardware(self, offset: float, fluctuation: float = 0.0) -> nn.Module:
-        """The untrained network on chips of that spread."""
-        model = mlp(*WIDTHS[self.dataset], bias="row", seed=self.seed)
-        rows = {name: m.in_features for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    def blank(self) -> nn.Module:
+        """The network before training."""
+        return mlp(*WIDTHS[self.dataset], bias="row", seed=self.seed)
+
+    def kind(self, offset: float, fluctuation: float = 0.0) -> Emulated:
+        """Chips of that spread of offsets, V, and of ln g, and how they are measured."""
+        rows = {name: m.in_features for name, m in self.blank().named_modules() if isinstance(m, nn.Linear)}
         designs = {}
         for name, n in rows.items():
             share = n / max(rows.values())
             g_load = self.g_load * (share if self.loads == "rows" else 1)
             circuit = replace(self.circuit(offset), g_constant=self.g_constant * share or None)
             designs[name] = design(self.structure, circuit, g_load, fluctuation)
-        return program(model, designs)
+        return Emulated(designs, error=self.error, seed=self.seed)
+
+    def on_hardware(self, offset: float, fluctuation: float = 0.0) -> nn.Module:
+        """The untrained network on chips of that spread."""
+        return self.kind(offset, fluctuation).program(self.blank())
+
+    def treatments(self) -> dict[str, Remedy]:
+        """What is compared: nothing, and training on in an emulator of the chip."""
+        objective = CrossEntropy(self.sharpness)
+        updated = Retrained(self.update_epochs, self.lr / 2, self.n_update, objective)
+        return {"deployed": Composed(), "updated": updated}
 
 
 _MNIST = {"dataset": "mnist", "n_train": 50_000, "images": 10_000, "lr": 0.002, "batch": 128}
@@ -159,21 +167,38 @@ def largest(layer: Crossbar) -> float:
     return layer.hardware.array.w_max
 
 
-def _trained(
-    model: nn.Module, params: Params, data: Batch, epochs: int, lr: float, check: Batch | None
-) -> Any:
-    return fit(
-        model,
-        CrossEntropy(params.sharpness),
-        data,
-        epochs=epochs,
-        lr=lr,
-        seed=params.seed,
-        batch_size=params.batch,
-        validation=check,
-        optimizer=in_range(((layer.weight, largest(layer)) for layer in crossbars(model)), lr),
-        cosine=True,
-    )
+@plain(frozen=True)
+class Emulating(Budget):
+    """Images, Adam whose steps end inside the range of the cells, and validation after every epoch, if asked."""
+
+    dataset: str
+    batch: int
+    seed: int
+    validated: bool = True
+
+    reading = None
+
+    def images(self, n: int = 0) -> Batch:
+        return load(self.dataset, "train", n or None)
+
+    def validation(self, n: int = 0) -> Batch:
+        return load(self.dataset, "val", n or None)
+
+    def train(
+        self, model: nn.Module, objective: Objective, batch: Batch, *, epochs: int, lr: float
+    ) -> History:
+        return fit(
+            model,
+            objective,
+            batch,
+            epochs=epochs,
+            lr=lr,
+            seed=self.seed,
+            batch_size=self.batch,
+            validation=self.validation() if self.validated else None,
+            optimizer=in_range(((layer.weight, largest(layer)) for layer in crossbars(model)), lr),
+            cosine=True,
+        )
 
 
 # what the offline network does not depend on, so that one is trained for many points of a sweep
@@ -187,7 +212,9 @@ NOT_OFFLINE: dict[str, Any] = {
 def _offline(params: Params) -> nn.Module:
     """The network trained without offsets, on the hardware without offsets."""
     model = fabricate(params.on_hardware(0.0), 0)
-    _trained(model, params, load(params.dataset, "train", params.n_train), params.epochs, params.lr, None)
+    budget = Emulating(params.dataset, params.batch, params.seed, validated=False)
+    objective, batch = CrossEntropy(params.sharpness), budget.images(params.n_train)
+    budget.train(model, objective, batch, epochs=params.epochs, lr=params.lr)
     return model
 
 
@@ -200,29 +227,27 @@ def run(params: Params) -> dict[str, Any]:
     the emulators' validation accuracy after each epoch, %.
     """
     offline = _offline(replace(params, **NOT_OFFLINE))
-    x, y = load(params.dataset, "train", params.n_update)
-    check, test = load(params.dataset, "val"), load(params.dataset, "test", params.images)
-    before = evaluate(offline, *test, [0]).accuracy
-    deployed, updated, curves = [], [], []
+    budget = Emulating(params.dataset, params.batch, params.seed)
+    check, test = budget.validation(), load(params.dataset, "test", params.images)
+    before = budget.read(offline, test, [0]).accuracy
+    trained = params.blank()
+    trained.load_state_dict(offline.state_dict())
+    starts = {"deployed": trained, "updated": trained if params.start == "offline" else params.blank()}
+    found: dict[str, list[float]] = {name: [] for name in starts}
+    curves = []
+    kind = params.kind(params.offset, params.fluctuation)
     for chip in range(params.chips):
-        true = params.on_hardware(params.offset, params.fluctuation)
-        true.load_state_dict(offline.state_dict())
-        deployed.append(evaluate(true, *test, [chip]).accuracy[0])
-        emulator = measured(
-            fabricate(params.on_hardware(params.offset), chip), params.error, seed=params.seed
-        )
-        if params.start == "offline":
-            emulator.load_state_dict(offline.state_dict())
-        history = _trained(emulator, params, (x, y), params.update_epochs, params.lr / 2, check)
-        curves.append([accuracy for (accuracy,) in history.validation])
-        true.load_state_dict(emulator.state_dict())
-        updated.append(evaluate(true, *test, [chip]).accuracy[0])
+        for name, remedy in params.treatments().items():
+            case = Case(starts[name], Chip(kind, chip), budget)
+            model = remedy.act(case.model(), case)
+            found[name].append(float(budget.read(model, test, [chip]).accuracy[0]))
+        curves.append([accuracy for (accuracy,) in case.costs.histories[-1].validation])
     return {
         "offline": before.round(3).tolist(),
-        "deployed": [round(float(value), 3) for value in deployed],
-        "updated": [round(float(value), 3) for value in updated],
-        "lost": [round(float(before[0] - value), 3) for value in updated],
+        "deployed": [round(value, 3) for value in found["deployed"]],
+        "updated": [round(value, 3) for value in found["updated"]],
+        "lost": [round(float(before[0] - value), 3) for value in found["updated"]],
         "validation_error": [round(100 - curve[-1], 3) for curve in curves],
-        "offline_validation_error": (100 - evaluate(offline, *check, [0]).accuracy).round(3).tolist(),
+        "offline_validation_error": (100 - budget.read(offline, check, [0]).accuracy).round(3).tolist(),
         "curve": [[round(value, 2) for value in epoch] for epoch in zip(*curves, strict=True)],
     }

@@ -1,0 +1,46 @@
+"""What can be done about a chip, each remedy with one face: what it knows, when it acts, what it costs."""
+
+from cimlib.remedies.ahead import NoiseTraining
+from cimlib.remedies.base import STEPS, Case, Composed, Knowledge, Remedy, Step, Treated
+from cimlib.remedies.before_drift import CommonChange, Instances, StagesTrainedAhead
+from cimlib.remedies.budget import Budget, Costs, Samples
+from cimlib.remedies.cells import Adjusted, DeviceUpdates, FaultMapping, Freezing, Retrained
+from cimlib.remedies.chips import Chip, Kind
+from cimlib.remedies.drift import (
+    BatchNormStatistics,
+    CalibratedStages,
+    Compensation,
+    RetrainedForLater,
+    Stages,
+    carried,
+)
+
+__all__ = [
+    "STEPS",
+    "Adjusted",
+    "BatchNormStatistics",
+    "Budget",
+    "CalibratedStages",
+    "Case",
+    "Chip",
+    "CommonChange",
+    "Compensation",
+    "Composed",
+    "Costs",
+    "DeviceUpdates",
+    "FaultMapping",
+    "Freezing",
+    "Instances",
+    "Kind",
+    "Knowledge",
+    "NoiseTraining",
+    "Remedy",
+    "Retrained",
+    "RetrainedForLater",
+    "Samples",
+    "Stages",
+    "StagesTrainedAhead",
+    "Step",
+    "Treated",
+    "carried",
+]

@@ -1,0 +1,153 @@
+"""The face that all remedies have, and how they compose.
+
+A remedy is something done about a chip. It says in which step it acts and what it has to know; once it has
+acted, it says what it has cost. ``apply`` gives the network on that chip::
+
+    chip = Chip(Kind(hardware), number=7)
+    better = Composed(Mapping(), Retrained(epochs=5)).apply(network, chip, Samples(x, y))
+
+Steps come in the order of :data:`STEPS`, each at most once: training for chips in general, then what is done
+about the one chip. What the chip is, :mod:`cimlib.remedies.chips` describes; what may be spent, and what was,
+:mod:`cimlib.remedies.budget`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+from torch import nn
+
+from cimlib.devices.effects import require
+from cimlib.remedies.budget import Budget, Costs
+from cimlib.remedies.chips import Chip, Kind
+
+Knowledge = Literal["the kind of chip", "this chip", "images", "labels"]
+Step = Literal["train", "map", "retrain", "pulse", "compensate", "adapt"]
+
+#: The order in which remedies act: before the chip is made ("train"), then on the chip.
+STEPS: tuple[Step, ...] = get_args(Step)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network on a chip under treatment.
+
+    ``network``: the digital network as it was programmed, after all training ahead of the chip. ``treated``:
+    remedies that have acted on the chip already. ``costs`` are counted while remedies act.
+    """
+
+    network: nn.Module
+    chip: Chip
+    budget: Budget
+    treated: tuple[Remedy, ...] = ()
+    costs: Costs = field(default_factory=Costs, compare=False)
+
+    def model(self) -> nn.Module:
+        """The network anew on the chip, as the remedies so far leave every chip that they read."""
+        model = self.chip.holds(self.network)
+        for n, remedy in enumerate(self.treated):
+            model = remedy.equip(model, replace(self, treated=self.treated[:n]))
+        return model
+
+
+class Treated(NamedTuple):
+    """``model``: the network on its chip after a remedy; ``network``: the digital network that was
+    programmed; ``costs``: what was spent."""
+
+    model: nn.Module
+    network: nn.Module
+    costs: Costs
+
+
+class Remedy:
+    """Base of the remedies; does nothing. A subclass overrides what it needs of the three methods below."""
+
+    #: Steps in which it acts.
+    steps: ClassVar[tuple[Step, ...]] = ()
+    #: What it has to know.
+    knows: ClassVar[frozenset[Knowledge]] = frozenset()
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it acts before any chip is made."""
+        return bool(self.steps) and self.steps[-1] == "train"
+
+    def prepare(self, network: nn.Module, kind: Kind, budget: Budget, costs: Costs) -> nn.Module:
+        """Before the chip: the digital network to program; ``network`` itself is not changed."""
+        return network
+
+    def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        """On the chip, at every reading of it: what is beside the arrays, or measured anew (in place)."""
+        return model
+
+    def act(self, model: nn.Module, case: Case) -> nn.Module:
+        """On the chip: ``model`` after the remedy, which may be changed in place."""
+        return self.equip(model, case)
+
+    def treat(self, network: nn.Module, chip: Chip, budget: Budget) -> Treated:
+        """The digital ``network`` on ``chip`` after the remedy, with what that has cost."""
+        costs = Costs()
+        prepared = self.prepare(network, chip.kind, budget, costs)
+        model = self.act(chip.holds(prepared), Case(prepared, chip, budget, costs=costs))
+        return Treated(model, prepared, costs)
+
+    def apply(self, network: nn.Module, chip: Chip, budget: Budget) -> nn.Module:
+        """The digital ``network`` (not changed) on ``chip`` after the remedy.
+
+        Raises ``ValueError``, before any work where that can be seen, if it cannot be done on this chip.
+        """
+        return self.treat(network, chip, budget).model
+
+
+class Composed(Remedy):
+    """Several remedies, in the order given; none at all is to do nothing.
+
+    Raises ``ValueError`` for remedies out of the order of :data:`STEPS`, for two in one step, and for a step
+    behind pulses on the device: what stands in the cells then was asked for by no weight, so that there is
+    nothing with which a compensation or a digital stage could be compared.
+    """
+
+    def __init__(self, *remedies: Remedy) -> None:
+        self.remedies: tuple[Remedy, ...] = tuple(
+            part for one in remedies for part in (one.remedies if isinstance(one, Composed) else (one,))
+        )
+        steps = [step for remedy in self.remedies for step in remedy.steps]
+        names = " + ".join(type(remedy).__name__ for remedy in self.remedies)
+        ordered = all(STEPS.index(a) < STEPS.index(b) for a, b in pairwise(steps))
+        require(
+            ordered,
+            "remedies",
+            f"{names} ({', '.join(steps)})",
+            f"each step once, in the order {', '.join(STEPS)}",
+        )
+        last = "pulse" not in steps or steps[-1] == "pulse"
+        require(last, "remedies", names, "nothing behind pulses on the device")
+
+    @property
+    def steps(self) -> tuple[Step, ...]:  # type: ignore[override]
+        """The steps of all of them."""
+        return tuple(step for remedy in self.remedies for step in remedy.steps)
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:  # type: ignore[override]
+        """What any of them has to know."""
+        return frozenset[Knowledge]().union(*(remedy.knows for remedy in self.remedies))
+
+    def prepare(self, network: nn.Module, kind: Kind, budget: Budget, costs: Costs) -> nn.Module:
+        for remedy in self.remedies:
+            network = remedy.prepare(network, kind, budget, costs)
+        return network
+
+    def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        for remedy in self.remedies:
+            model = remedy.equip(model, case)
+            case = replace(case, treated=(*case.treated, remedy))
+        return model
+
+    def act(self, model: nn.Module, case: Case) -> nn.Module:
+        for remedy in self.remedies:
+            model = remedy.act(model, case)
+            case = replace(case, treated=(*case.treated, remedy))
+        return model

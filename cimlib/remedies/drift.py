@@ -1,0 +1,172 @@
+"""What is done about a chip whose cells have changed, without writing a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from cimlib.chip.attachment import attach
+from cimlib.chip.crossbar import Crossbar, crossbars
+from cimlib.chip.stages import Adapter, DoRA, LoRA
+from cimlib.chip.vera import Projections, VeRA, projections
+from cimlib.devices.draws import seeded
+from cimlib.devices.effects import require
+from cimlib.methods.compensation import compensate, recalibrate_batchnorm
+from cimlib.methods.distillation import AdapterTraining, distil
+from cimlib.remedies.base import Case, Remedy, Step
+from cimlib.remedies.budget import READ
+from cimlib.remedies.cells import Retrained
+
+Stage = Literal["lora", "dora", "vera"]
+#: The kinds of digital stages.
+STAGES: tuple[Stage, ...] = ("lora", "dora", "vera")
+
+
+@dataclass(frozen=True)
+class Compensation(Remedy):
+    """Drift compensation: each layer's outputs times how much they have faded; see :func:`~.compensate`.
+
+    It belongs to a reading of the chip and is made anew for each.
+
+    Args:
+        per: one factor for a ``"layer"``, or for each ``"column"``.
+        images: read-out by so many images, which are kept; 0: by one row after the other.
+    """
+
+    per: Literal["layer", "column"] = "layer"
+    images: int = 0
+
+    steps = ("compensate",)
+    knows = frozenset({"this chip"})
+
+    def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        x = case.budget.images(self.images)[0] if self.images else None
+        case.costs.readings += self.images or max(prod(layer.weight_shape[1:]) for layer in crossbars(model))
+        case.costs.images = max(case.costs.images, self.images)
+        return compensate(model, case.chip.just_programmed(model), x, per=self.per)
+
+
+@dataclass(frozen=True)
+class BatchNormStatistics(Remedy):
+    """Running statistics of every BatchNorm found anew on the chip; see :func:`~.recalibrate_batchnorm`.
+
+    Args:
+        images: how many are read, without labels; 0: all.
+    """
+
+    images: int = 10
+
+    steps = ("adapt",)
+    knows = frozenset({"this chip", "images"})
+
+    def act(self, model: nn.Module, case: Case) -> nn.Module:
+        x, _ = case.budget.images(self.images)
+        with case.costs.timed("adapt"):
+            case.costs.stored += recalibrate_batchnorm(model, x, batch_size=READ)
+        case.costs.images = max(case.costs.images, len(x))
+        case.costs.readings += len(x)
+        return model
+
+
+@dataclass(frozen=True)
+class RetrainedForLater(Retrained):
+    """Every weight retrained through what this chip will have made of it, compensation included.
+
+    No device can do that, for the weights are written with the drift to come in mind: a bound, no remedy.
+    """
+
+    steps: ClassVar[tuple[Step, ...]] = ("adapt",)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Digital stages of a network, a layer each: :class:`~.LoRA`, :class:`~.DoRA` or :class:`~.VeRA`.
+
+    Args:
+        kind: which; rank: ≥ 1; seed: of what is random in them, ≥ 0.
+        shared: whether the projections of VeRA are the same for all layers.
+    """
+
+    kind: Stage = "dora"
+    rank: int = 2
+    seed: int = 0
+    shared: bool = True
+
+    def __post_init__(self) -> None:
+        require(self.kind in STAGES, "kind", self.kind, ", ".join(map(repr, STAGES)))
+
+    def attach(self, *models: nn.Module) -> None:
+        """Give all ``models``, the same network on several chips, one and the same set, not yet trained."""
+        common = projections(models[0], self.rank, self.seed)
+        stages = {layer.name: self._stage(layer, common) for layer in crossbars(models[0])}
+        for model in models:
+            attach(model, lambda layer: stages[layer.name])
+
+    def _stage(self, layer: Crossbar, common: Projections) -> Adapter:
+        if self.kind != "vera":
+            return (DoRA if self.kind == "dora" else LoRA)(layer, self.rank, seed=self.seed)
+        if self.shared:
+            return VeRA(layer, common)
+        outputs, inputs = layer.weight_shape[:2]
+        seed = seeded("projections", self.seed, layer.name).initial_seed()
+        return VeRA(layer, Projections(inputs, outputs, self.rank, seed))
+
+
+@dataclass(frozen=True)
+class CalibratedStages(Remedy):
+    """Digital stages calibrated on the chip to give what the network gives that was programmed.
+
+    Args:
+        stages: which.
+        images: for calibration, without labels, which are kept; 0: all.
+        epochs, lr: of each layer if distilled, of all otherwise; ≥ 0, > 0.
+        training: ``"distilled"`` layer by layer (:func:`~.distil`), or ``"end to end"``
+            (:class:`~.AdapterTraining`).
+        inputs: from which a layer is distilled.
+    """
+
+    stages: Stages = field(default_factory=Stages)
+    images: int = 10
+    epochs: int = 100
+    lr: float = 0.01
+    training: Literal["distilled", "end to end"] = "distilled"
+    inputs: Literal["student", "teacher"] = "student"
+
+    steps = ("adapt",)
+    knows = frozenset({"this chip", "images"})
+
+    def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        self.stages.attach(model)
+        return model
+
+    def act(self, model: nn.Module, case: Case) -> nn.Module:
+        model, budget, batch = self.equip(model, case), case.budget, case.budget.images(self.images)
+        with case.costs.timed("adapt"):
+            if self.training == "end to end":
+                budget.train(model, AdapterTraining(case.network), batch, epochs=self.epochs, lr=self.lr)
+            else:
+                distil(
+                    model,
+                    case.network,
+                    batch[0],
+                    inputs=self.inputs,
+                    epochs=self.epochs,
+                    lr=self.lr,
+                    seed=budget.seed,
+                    batch_size=budget.batch,
+                    cosine=True,
+                )
+        case.costs.sets += 1
+        case.costs.images = max(case.costs.images, len(batch[0]))
+        case.costs.passes += self.epochs * len(batch[0])
+        return model
+
+
+def carried(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a remedy has made, to be loaded on another reading of a chip: ``entries`` of a ``state_dict``
+    without the factors of a compensation, which belong to one reading."""
+    return {name: value for name, value in entries.items() if not name.endswith(".factor")}
