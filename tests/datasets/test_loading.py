@@ -23,7 +23,8 @@ from cimlib.datasets import DataError, digest, load
 from cimlib.datasets import loading as data
 
 FOLDER = Path(__file__).resolve().parents[2] / "data"
-README = (FOLDER / "README.md").read_text()
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+SPLITS = FOLDER.parent / "cimlib" / "datasets" / "splits.json"
 SHIPPED = ("iris", "digits", "mnist")
 SIZES = {
     "iris": (90, 30, 30),
@@ -134,7 +135,7 @@ def test_iris_is_scaled_by_the_range_of_its_training_split() -> None:
     assert torch.equal(train.amin(0), torch.zeros(4))
     assert torch.equal(train.amax(0), torch.ones(4))
     centimetres = torch.tensor(load_iris().data)
-    picked = centimetres[json.loads((FOLDER / "splits.json").read_text())["iris"]["train"]]
+    picked = centimetres[json.loads(SPLITS.read_text(encoding="utf-8"))["iris"]["train"]]
     low, high = picked.amin(0), picked.amax(0)
     everything, _ = load("iris", "all")
     torch.testing.assert_close(everything.double() * (high - low) + low, centimetres, rtol=1e-6, atol=1e-6)
@@ -161,7 +162,7 @@ def test_mnist_has_the_mean_and_spread_everyone_quotes() -> None:
 
 @pytest.mark.parametrize("name", ["iris", "digits"])
 def test_committed_splits_are_disjoint_cover_everything_and_keep_class_shares(name: str) -> None:
-    stored = json.loads((FOLDER / "splits.json").read_text())[name]
+    stored = json.loads(SPLITS.read_text(encoding="utf-8"))[name]
     positions = stored["train"] + stored["val"] + stored["test"]
     x, y = load(name, "all")
     assert sorted(positions) == list(range(len(y)))
@@ -185,7 +186,7 @@ def test_the_readme_snippet_makes_the_committed_splits(
     monkeypatch.chdir(tmp_path)
     (snippet,) = re.findall(r"```python\n(import json.*?)```", README, re.DOTALL)
     exec(snippet, {})
-    assert Path("splits.json").read_text() == (FOLDER / "splits.json").read_text()
+    assert Path("splits.json").read_text(encoding="utf-8") == SPLITS.read_text(encoding="utf-8")
 
 
 # --- n examples -----------------------------------------------------------------------------------
@@ -325,6 +326,18 @@ def test_a_damaged_file_is_named_with_digests_and_places_and_nothing_is_used_ins
     assert f"  {folder} (MNIST files of torchvision)\n" in text
     assert "git checkout -- data/mnist.npz" in text
     assert "not set" not in text
+
+
+def test_a_library_without_the_book_looks_beside_nothing_and_says_how_to_get_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "FOLDER", None)
+    data._read.cache_clear()
+    with pytest.raises(DataError) as refusal:
+        load("mnist")
+    text = str(refusal.value)
+    assert f"in this order\n  {tmp_path / 'cache'} (MNIST files of torchvision)\n" in text
+    assert "the book's mnist.npz into $CIMLIB_DATA" in text
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
