@@ -8,11 +8,10 @@ from pathlib import Path
 import guards
 import nbformat
 import pytest
-import yaml
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from companion import records
+from companion import records, yaml_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -40,9 +39,7 @@ def test_chapter_on_a_paper_keeps_to(path: Path, guard: guards.Guard) -> None:
 
 def test_contents_and_disk_agree() -> None:
     listed = {
-        entry["file"]
-        for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-        for entry in part["chapters"]
+        entry["file"] for part in yaml_files.read(ROOT / "_toc.yml")["parts"] for entry in part["chapters"]
     }
     found = [*CHAPTERS, *(ROOT / "pages").glob("*.md")]
     assert listed == {path.relative_to(ROOT).with_suffix("").as_posix() for path in found}

@@ -85,10 +85,11 @@ def test_a_chapter_that_fails_fails_the_command_and_keeps_what_ran(
         (["toy", "-p", "sigma", "true"], ["sigma", "of type bool, not float"]),
         (["toy", "-p", "chips", "2.5"], ["chips", "of type float, not int"]),
         (["toy", "-p", "stuck", "1"], ["stuck", "of type int, not bool"]),
+        (["toy", "-p", "stuck", "no"], ["stuck", "of type str, not bool"]),
         (["toy", "-p", "array", "3"], ["array", "of type int, not str"]),
         (["toy", "-p", "levels", "0.5"], ["levels", "of type float, not list"]),
         (["toy", "-p", "levels", "[a]"], ["levels", "of type str, not float"]),
-        (["toy", "-p", "levels", "[1"], ["levels"]),
+        (["toy", "-p", "levels", "[1"], ["levels = [1: line 1: "]),
         (["toy", "-p", "sigma", "-0.2"], ["sigma = -0.2: outside the range ≥ 0"]),
         (["toy", "-p", "sigma", ".nan"], ["sigma = .nan: outside the range ≥ 0"]),
         (["toy", "-p", "chips", "1"], ["chips = 1: outside the range ≥ 2"]),
@@ -149,9 +150,10 @@ def test_every_range_in_the_book_is_enforced_and_allows_the_default(chapter: Pat
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("1e-3", 0.001), ("-1E5", -1e5), ("2.5e+1", 25.0), ("1.0e-3", 0.001)]
+    ("text", "value"),
+    [("1e-3", 0.001), ("-1E5", -1e5), ("2.5e+1", 25.0), ("1.0e-3", 0.001), ("010", 10.0)],
 )
-def test_a_number_with_an_exponent_is_a_number(text: str, value: float) -> None:
+def test_numbers_are_those_of_yaml_1_2(text: str, value: float) -> None:
     assert run.checked(["-p", "sigma", text], {"sigma": (0.1, "")}) == {"sigma": value}
 
 

@@ -1,10 +1,11 @@
 """A verdict must follow from the records and from nothing else."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from scipy import stats
 
 from companion import claims, records
@@ -13,35 +14,53 @@ RNG = np.random.default_rng(0)
 ERRORS = {"a": RNG.normal(5, 1, 50), "b": RNG.normal(8, 3, 50), "same": np.full(50, 5.0)}
 
 
+ENTRY = {
+    "id": "one",
+    "statement": "a is |small|",
+    "where": "Table 1",
+    "provenance": "reported",
+    "measure": "the error",
+    "scale": "desk",
+    "unit": "points",
+}
+
+
+def record(params, result, digest=None):
+    """Write a record of ``deployed``; returns its path."""
+    path = records.RESULTS / "deployed" / f"{records.key_of('deployed', params)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = digest or records.code_digest("deployed")
+    content = {"experiment": "deployed", "params": params, "result": result, "digest": digest}
+    records.write(path, content)
+    return path
+
+
+def structure(name, digest=None, **change):
+    values = ERRORS[name]
+    result = {"error": values.tolist(), "other": (values / 2).tolist(), "digital": [4.0], **change}
+    return record({"structure": name, "scale": "desk"}, result, digest)
+
+
 @pytest.fixture
-def ledger(tmp_path, monkeypatch):
-    """Records of three structures with known errors, and a function that writes a ledger of one claim."""
+def written(tmp_path, monkeypatch):
+    """Records of three structures with known errors, and a function that writes a ledger and loads it."""
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    folder = tmp_path / "results" / "deployed"
-    folder.mkdir(parents=True)
-    for name, values in ERRORS.items():
-        record = {
-            "experiment": "deployed",
-            "params": {"structure": name, "scale": "desk"},
-            "result": {"error": values.tolist(), "other": (values / 2).tolist(), "digital": [4.0]},
-            "digest": records.code_digest("deployed"),
-        }
-        (folder / f"{name}.json").write_text(json.dumps(record))
+    for name in ERRORS:
+        structure(name)
+
+    def write(content):
+        (tmp_path / "paper.yml").write_text(json.dumps(content), encoding="utf-8")
+        return claims.load("paper", tmp_path)
+
+    return write
+
+
+@pytest.fixture
+def ledger(written):
+    """A function that writes a ledger of one claim and returns it."""
 
     def write(*evidence, **change):
-        entry = {
-            "id": "one",
-            "statement": "a is |small|",
-            "where": "Table 1",
-            "provenance": "reported",
-            "measure": "the error",
-            "scale": "desk",
-            "unit": "points",
-            "evidence": list(evidence),
-            **change,
-        }
-        (tmp_path / "paper.yml").write_text(yaml.safe_dump([entry]))
-        return claims.load("paper", tmp_path)[0]
+        return written([{**ENTRY, "evidence": list(evidence), **change}])[0]
 
     return write
 
@@ -100,7 +119,7 @@ def test_one_value_is_compared_with_every_chip(ledger):
 
 def test_a_ratio_of_constants_has_no_width(ledger):
     evidence = {"label": "same", "of": of("same"), "against": {"value": "other"}, "compare": "ratio"}
-    claim = ledger(evidence)
+    claim = ledger({**evidence, "above": 1.9})
     (measured,) = claim.measured
     assert (measured.low, measured.estimate, measured.high) == (2.0, 2.0, 2.0)
     assert "same: 2.0 points, the same for all n = 50" in claims.table([claim])
@@ -140,15 +159,14 @@ def test_a_reason_in_place_of_evidence_is_not_testable_here(ledger):
 
 
 def test_a_claim_needs_evidence_or_a_reason(ledger):
-    with pytest.raises(ValueError, match="'one' needs evidence or a reason"):
+    with pytest.raises(ValueError, match="claim 'one': evidence, reason = neither is not allowed"):
         ledger()
-    with pytest.raises(ValueError, match="not both"):
-        ledger({"label": "a", "of": of()}, reason="none")
+    with pytest.raises(ValueError, match="claim 'one': evidence, reason = both is not allowed"):
+        ledger({"label": "a", "of": of(), "below": 6.0}, reason="none")
 
 
 def test_records_of_older_code_decide_nothing(ledger):
-    path = records.RESULTS / "deployed" / "a.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "0" * 16}))
+    structure("a", digest="0" * 16)
     claim = ledger({"label": "a", "of": of(), "below": 6.0}, {"label": "b", "of": of("b"), "below": 0.0})
     assert [m.status for m in claim.measured] == ["stale", "fails"] and claim.verdict == "stale records"
 
@@ -164,11 +182,12 @@ def test_stragglers_are_counted_and_too_few_trainings_decide_nothing(ledger):
 
 def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledger):
     here = {"label": "a", "of": of(), "below": 6.0}
-    claim = ledger(here, {"label": "to come", "of": of(), "against": {"given": {"structure": "double"}}})
+    to_come = {"label": "to come", "of": of(), "against": {"given": {"structure": "double"}}, "below": 0.0}
+    claim = ledger(here, to_come)
     assert [m.status for m in claim.measured] == ["holds", "missing"] and claim.verdict == "not run yet"
     assert "• to come: *missing*" in claims.table([claim])
     with pytest.raises(ValueError, match="no record has"):
-        ledger(here, {"label": "never", "of": of("no such structure")})
+        ledger(here, {"label": "never", "of": of("no such structure"), "below": 6.0})
 
 
 def test_evidence_that_selects_several_records_is_refused(ledger):
@@ -178,12 +197,9 @@ def test_evidence_that_selects_several_records_is_refused(ledger):
 
 
 def test_values_that_cannot_be_paired_are_refused(ledger):
-    path = records.RESULTS / "deployed" / "b.json"
-    record = json.loads(path.read_text())
-    record["result"]["error"] = [1.0, 2.0]
-    path.write_text(json.dumps(record))
+    structure("b", error=[1.0, 2.0])
     with pytest.raises(ValueError, match="50 and 2 values"):
-        ledger({"label": "a", "of": of(), "against": {"given": {"structure": "b"}}})
+        ledger({"label": "a", "of": of(), "against": {"given": {"structure": "b"}}, "below": 0.0})
 
 
 @pytest.fixture
@@ -191,20 +207,14 @@ def train(ledger):
     """A function that adds the record of one training of a structure, validated on its test errors."""
 
     def add(structure, seed, values, digest=None, **params):
-        others = "-".join(str(value) for value in params.values())
-        path = records.RESULTS / "deployed" / f"{structure}-{9 - seed}-{others}.json"  # the last seed first
-        record = {
-            "experiment": "deployed",
-            "params": {"structure": structure, "scale": "desk", "seed": seed, **params},
-            "result": {"error": list(values), "validation_error": list(values)},
-            "digest": digest or records.code_digest("deployed"),
-        }
-        path.write_text(json.dumps(record))
+        result = {"error": list(values), "validation_error": list(values)}
+        record({"structure": structure, "scale": "desk", "seed": seed, **params}, result, digest)
 
     return add
 
 
 def over(structure, against=None, **rule):
+    rule = rule if {"above", "below"} & set(rule) else {**rule, "below": 1e9}
     evidence = {"label": structure, "of": {**of(structure), "over": "seed"}, **rule}
     return evidence if against is None else {**evidence, "against": {"given": {"structure": against}}}
 
@@ -212,7 +222,8 @@ def over(structure, against=None, **rule):
 def test_a_training_gives_one_value_its_mean(ledger, train):
     for seed, values in enumerate([(1.0, 3.0), (4.0, 6.0), (3.0, 9.0, 12.0)]):
         train("x", seed, values)
-    read, stale = claims.Reading("deployed", {"structure": "x"}, "error", over="seed").values()
+    assert records.read("deployed").query("structure == 'x'").seed.tolist() != [0, 1, 2]
+    read, stale = claims.values(claims.Reading("deployed", {"structure": "x"}, "error", over="seed"))
     assert read.to_dict() == {0: 2.0, 1: 5.0, 2: 8.0} and list(read.index) == [0, 1, 2] and not stale
     (measured,) = ledger(over("x")).measured
     expected = stats.ttest_1samp([2.0, 5.0, 8.0], 0).confidence_interval(0.95)
@@ -289,11 +300,143 @@ def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
     assert r"a is \|small\|" in text and "n = 50: *holds*" in text and "**reproduced** (desk)" in text
 
 
-@pytest.mark.parametrize("paper", claims.papers())
-def test_every_ledger_reads_its_records_and_none_is_stale(paper):
-    assert all(claim.verdict != "stale records" for claim in claims.load(paper))
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"statistic": "median"}, ["evidence.1.statistic = 'median'", "'mean', 'std'"]),
+        ({"compare": "quotient"}, ["evidence.1.compare = 'quotient'", "'difference' or 'ratio'"]),
+        ({"below": None}, ["evidence.1.below = None", "a float"]),
+        ({"below": "6.0"}, ["evidence.1.below = '6.0'", "a float"]),
+        ({"below": True}, ["evidence.1.below = True", "a float"]),
+        ({"above": 7.0}, ["evidence.1.above = 7", "< below = 6"]),
+        ({"above": 6.0}, ["evidence.1.above = 6", "< below = 6"]),
+        ({"needs": 0}, ["evidence.1.needs = 0", "≥ 1"]),
+        ({"needs": "two"}, ["evidence.1.needs = 'two'", "an int"]),
+        ({"bellow": 6.0}, ["evidence.1.key = 'bellow'", "above, below, needs"]),
+        ({"of": None}, ["evidence.1.of = None", "a mapping"]),
+        ({"against": "b"}, ["evidence.1.against = 'b'", "a mapping"]),
+        ({"against": {"given": "b"}}, ["evidence.1.against.given = 'b'", "a mapping"]),
+        ({"against": {"experiment": "deploied"}}, ["evidence.1.against.experiment = 'deploied'"]),
+        ({"of": {**of(), "experiment": "deploied"}}, ["evidence.1.of.experiment = 'deploied'", "'deployed'"]),
+        ({"of": {**of(), "valu": "error"}}, ["evidence.1.of.key = 'valu'", "value, tuned, over"]),
+        ({"of": {"experiment": "deployed", "given": {}}}, ["evidence.1.of.value is missing"]),
+        ({"of": of(value="eror")}, ["value = 'eror'", "digital, error, other"]),
+        ({"of": of(value="structure")}, ["value = 'structure'", "digital, error, other"]),
+        ({"of": {**of(), "tuned": "rate"}}, ["tuned = 'rate'", "structure"]),
+        ({"of": {**of(), "over": "sede"}}, ["over = 'sede'", "structure"]),
+        ({"of": {**of(), "given": {"structur": "a"}}}, ["structur", "structure"]),
+    ],
+)
+def test_wrong_evidence_is_refused_by_file_claim_field_value_and_what_is_allowed(ledger, change, words):
+    with pytest.raises(ValueError, match=r"paper\.yml: claim 'one': ") as error:
+        ledger({"label": "a", "of": of(), "below": 6.0, **change})
+    assert all(word in str(error.value) for word in words), error.value
 
 
-def test_the_summary_has_every_claim():
+@pytest.mark.parametrize("limits", [{}, {"above": -np.inf}, {"above": -np.inf, "below": np.inf}])
+def test_evidence_without_a_limit_is_refused(ledger, limits):
+    with pytest.raises(ValueError, match="above, below = neither is not allowed; allowed: one of them"):
+        claims.Evidence("a", claims.Reading(**of()), **limits)
+    assert claims.Evidence("a", claims.Reading(**of()), above=-np.inf, below=6.0).below == 6.0
+    with pytest.raises(ValueError, match="claim 'one': evidence.1.above, below = neither"):
+        ledger({"label": "a", "of": of()})
+
+
+def test_a_limit_is_a_number():
+    for limits in [{"above": np.nan, "below": 1.0}, {"above": 1.0, "below": np.nan}]:
+        with pytest.raises(ValueError, match="above = .* is not allowed; allowed: < below"):
+            claims.Evidence("a", claims.Reading(**of()), **limits)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"digits": 2.5}, ["digits = 2.5", "an int"]),
+        ({"digits": -1}, ["digits = -1", "≥ 0"]),
+        ({"number": "46.71"}, ["number = '46.71'", "a float"]),
+        ({"scale": "bench"}, ["scale = 'bench'", "'quick', 'desk' or 'paper'"]),
+        ({"statment": "a"}, ["key = 'statment'", "statement"]),
+        ({"measured": []}, ["key = 'measured'"]),
+        ({"paper": "other"}, ["key = 'paper'"]),
+        ({"unit": 1}, ["unit = 1", "a str"]),
+        ({"evidence": {}}, ["evidence = {}", "a list"]),
+        ({"evidence": [3]}, ["evidence.1 = 3", "a mapping"]),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_file_claim_field_value_and_what_is_allowed(ledger, change, words):
+    with pytest.raises(ValueError, match=r"paper\.yml: claim 'one': ") as error:
+        ledger({"label": "a", "of": of(), "below": 6.0}, **change)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "paper.yml: None is not allowed; allowed: a list of claims"),
+        ({"id": "one"}, "a list of claims"),
+        (["one"], "paper.yml: entry 1: this = 'one' is not allowed; allowed: a mapping"),
+        ([{**ENTRY, "reason": "so"}, {"statement": "a"}], "paper.yml: entry 2: id is missing"),
+        ([{**ENTRY, "reason": "so"}, {**ENTRY, "reason": "or so"}], "claim 'one': this id is not allowed"),
+    ],
+)
+def test_a_ledger_is_a_list_of_claims_each_with_an_id_of_its_own(written, content, words):
+    with pytest.raises(ValueError, match=r"paper\.yml") as error:
+        written(content)
+    assert words in str(error.value)
+
+
+def test_a_result_that_one_of_the_records_lacks_is_refused(ledger, train):
+    train("x", 0, [1.0])
+    record({"structure": "x", "scale": "desk", "seed": 1}, {"validation_error": [1.0]})
+    with pytest.raises(ValueError, match="not every record of deployed with .* has 'error'"):
+        ledger(over("x"))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """How often each file was read since."""
+    count = Counter()
+    read_text = Path.read_text
+
+    def counting(path, *args, **kwargs):
+        count[path] += 1
+        return read_text(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", counting)
+    return count
+
+
+def test_each_record_is_opened_once_however_many_claims_and_chapters_ask_for_it(ledger, train, opened):
+    for seed in range(3):
+        train("x", seed, [float(seed)])
+    pieces = [
+        over("x"),
+        {"label": "b", "of": of("b"), "below": 9.0},
+        {"label": "a", "of": of(), "below": 6.0},
+    ]
+    for _ in range(2):
+        ledger(*pieces)
+        records.read("deployed")
+    paths = list(records.RESULTS.glob("*/*.json"))
+    assert len(paths) == 6 and [opened[path] for path in paths] == [1] * 6
+    structure("a", error=[1.0, 2.0])
+    assert ledger(pieces[2]).measured[0].n == 2
+    assert sorted(opened[path] for path in paths) == [1] * 5 + [2]
+
+
+@pytest.fixture(scope="module")
+def ledgers():
+    """Every claim of every ledger of the book, measured once."""
+    return {paper: claims.load(paper) for paper in claims.papers()}
+
+
+def test_every_ledger_reads_its_records_and_none_is_stale(ledgers):
+    verdicts = {claim.id: claim.verdict for found in ledgers.values() for claim in found}
+    assert verdicts and [name for name, verdict in verdicts.items() if verdict == "stale records"] == []
+
+
+def test_the_summary_has_every_claim_and_opens_no_record_twice(ledgers, opened):
     table = claims.summary()
-    assert set(table.paper) == set(claims.papers()) and table.id.is_unique
+    assert table.id.tolist() == [claim.id for found in ledgers.values() for claim in found]
+    assert table.id.is_unique and set(table.paper) == set(claims.papers())
+    assert not [path for path in opened if path.is_relative_to(records.RESULTS)]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from companion import experiments, records
 
@@ -24,7 +23,7 @@ def sweep(tmp_path, monkeypatch):
 def written(folder, **change):
     spec = {"experiment": "deployed", "threads": 1, "minutes": 0.1, "defaults": TINY, "points": [{}]}
     path = folder / "sweep.yml"
-    path.write_text(yaml.safe_dump({**spec, **change}))
+    path.write_text(json.dumps({**spec, **change}), encoding="utf-8")
     return path
 
 
@@ -43,7 +42,7 @@ def test_a_key_depends_on_what_differs_from_the_defaults_and_on_nothing_else(tmp
 
 def test_a_record_holds_what_made_it(sweep):
     point = records.points(sweep)[1]
-    record = json.loads(records.run(point).read_text())
+    record = json.loads(records.run(point).read_text(encoding="utf-8"))
     assert record["params"]["gaussian"] == 0.1 and record["params"]["hidden"] == 8
     assert len(record["result"]["error"]) == 2
     assert record["digest"] == records.code_digest("deployed") and not records.is_stale(record)
@@ -61,8 +60,7 @@ def test_a_finished_record_is_never_run_again(sweep, monkeypatch):
 
 def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, monkeypatch):
     path = records.run(records.points(sweep)[0])
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "digest": "0" * 16, "result": {"error": []}}))
+    records.write(path, {**records.load(path), "digest": "0" * 16, "result": {"error": []}})
     monkeypatch.setattr(records, "ROOT", path.parents[2])
     assert records.stale() == [path]
     records.main(["stale"])
@@ -70,47 +68,6 @@ def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, mon
     assert records.read("deployed").stale.all()
     records.run(records.points(sweep)[0])
     assert records.stale() == [] and not records.read("deployed").stale.any()
-
-
-def aged(path, **change):
-    """The record at ``path`` as if older code had made it."""
-    record = {**json.loads(path.read_text()), "digest": "0" * 16}
-    record["result"] = {**record["result"], **change}
-    path.write_text(json.dumps(record))
-    return record
-
-
-def test_records_of_older_code_are_accepted_if_a_sample_comes_out_the_same(sweep, capsys, monkeypatch):
-    paths = [records.run(point) for point in records.points(sweep)]
-    older = [aged(path, fit_seconds=[0.0]) for path in paths]
-    monkeypatch.setattr(records, "ROOT", paths[0].parents[2])
-    monkeypatch.setattr(records, "covering", lambda found: found[:1])
-    records.main(["recheck", "deployed"])
-    assert records.stale() == [] and paths[0].stem in capsys.readouterr().out
-    for path, record in zip(paths, older, strict=True):
-        kept = json.loads(path.read_text())
-        (note,) = kept.pop("rechecked")
-        assert note["digest"] == "0" * 16 and note["rerun"] == [min(path.stem for path in paths)]
-        assert {**kept, "digest": "0" * 16} == record
-    assert records.recheck("deployed") == []
-
-
-@pytest.mark.parametrize("change", [{"error": [0.0, 0.0]}, {"more": [1.0]}])
-def test_one_number_that_differs_and_no_record_is_accepted(sweep, change):
-    first, second = (records.run(point) for point in records.points(sweep))
-    before = [aged(first, **change), aged(second)]
-    with pytest.raises(ValueError, match=first.stem):
-        records.recheck("deployed")
-    assert [json.loads(path.read_text()) for path in (first, second)] == before
-
-
-def test_a_sample_has_every_value_of_every_parameter_and_cheap_records_first():
-    def record(seconds, **params):
-        return {"seconds": seconds, "params": params}
-
-    found = [record(9, a=1, b=1), record(1, a=1, b=2), record(1, a=2, b=1), record(1, a=1, b=1)]
-    assert records.covering(found) == [found[1], found[2]]
-    assert records.covering([]) == []
 
 
 def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
@@ -155,10 +112,45 @@ def test_an_interrupted_write_leaves_no_record_and_the_next_run_makes_it(sweep, 
 )
 def test_a_truncated_record_is_refused_naming_the_file(sweep, use, kept):
     point = records.points(sweep)[0]
-    text = records.run(point).read_text()
-    point.path.write_text(text[: int(kept * len(text))])
+    text = records.run(point).read_text(encoding="utf-8")
+    point.path.write_text(text[: int(kept * len(text))], encoding="utf-8")
     with pytest.raises(ValueError, match=point.path.name):
         use(point)
+
+
+def edited(path, **change):
+    """The record at ``path`` with other entries, by hand."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**record, **change}), encoding="utf-8")
+
+
+def test_a_record_with_other_parameters_than_its_name_says_is_refused(sweep):
+    first, second = (records.run(point) for point in records.points(sweep))
+    params = records.load(first)["params"]
+    edited(first, params={**params, "hidden": 4096})
+    with pytest.raises(ValueError, match=f"{first.stem}.* parameters were edited"):
+        records.read("deployed")
+    edited(first, params=params)
+    copy = first.with_name(f"{first.stem} (conflicted copy).json")
+    copy.write_text(first.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(ValueError, match="conflicted copy.* another record's copy"):
+        records.read("deployed")
+    copy.unlink()
+    assert set(records.read("deployed").key) == {first.stem, second.stem}
+
+
+def test_a_record_whose_results_were_edited_is_refused(sweep):
+    path = records.run(records.points(sweep)[0])
+    edited(path, result={"error": [0.0, 0.0]})
+    with pytest.raises(ValueError, match=f"results in .*{path.name} are not those that were written"):
+        records.read("deployed")
+
+
+def test_a_table_that_is_changed_changes_no_other(sweep):
+    records.run(records.points(sweep)[0])
+    table = records.read("deployed")
+    table["hidden"] = 0
+    assert records.read("deployed").hidden.tolist() == [8]
 
 
 def test_the_command_line_makes_one_record_and_refuses_unknown_keys(sweep, capsys):
@@ -183,8 +175,10 @@ def test_tables_select_and_tune_by_validation():
     )
     assert records.select(table, levels=10, lr=1.0).key.tolist() == ["b"]
     assert sorted(records.tuned(table, "lr").key) == ["a", "d"]
-    with pytest.raises(ValueError, match="no record has"):
-        records.select(table, levels=30)
+    assert records.select(table).equals(table)
+    for other in [{"levels": 30}, {"levels": "10"}, {"lr": None}]:
+        with pytest.raises(ValueError, match="no record has"):
+            records.select(table, **other)
     with pytest.raises(ValueError, match=r"\['level'\] are not columns"):
         records.select(table, level=10)
 
@@ -195,19 +189,35 @@ def test_reading_without_records_says_what_to_do(sweep):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "words"),
     [
-        ({"extra": 1}, "extra"),
-        ({"experiment": "nothing"}, "chip_spread"),
-        ({"points": [{"gausian": 0.1}]}, "did you mean 'gaussian'"),
-        ({"points": [{"gaussian": "0.1"}]}, "float"),
-        ({"points": [{"gaussian": -0.1}]}, "sigma"),
+        ({"extra": 1}, "sweep.yml: key = 'extra' is not allowed; allowed: experiment, threads"),
+        ({"experiment": "nothing"}, "sweep.yml: experiment = 'nothing' is not allowed; allowed: 'agreement'"),
+        ({"threads": 0}, "sweep.yml: threads = 0 is not allowed; allowed: ≥ 1"),
+        ({"threads": True}, "sweep.yml: threads = True is not allowed; allowed: an int"),
+        ({"minutes": "1"}, "sweep.yml: minutes = '1' is not allowed; allowed: a float"),
+        ({"minutes": 0}, "sweep.yml: minutes = 0 is not allowed; allowed: > 0"),
+        ({"defaults": []}, "sweep.yml: defaults = .* is not allowed; allowed: a mapping"),
+        ({"points": {}}, "sweep.yml: points = {} is not allowed; allowed: a list"),
+        ({"points": [{}, 3]}, "sweep.yml: points.2 = 3 is not allowed; allowed: a mapping"),
+        ({"points": [{}, {"gausian": 0.1}]}, "sweep.yml: point 2: .* 'gausian' .did you mean 'gaussian'"),
+        ({"points": [{"gaussian": "0.1"}]}, "sweep.yml: point 1: gaussian = '0.1' .* float"),
+        ({"points": [{"gaussian": [0.1, -0.1]}]}, "sweep.yml: point 1: .*-0.1"),
     ],
 )
-def test_a_wrong_sweep_is_refused_naming_the_file(tmp_path, change, word):
-    with pytest.raises(ValueError, match=word) as error:
+def test_a_wrong_sweep_is_refused_by_file_point_field_value_and_what_is_allowed(tmp_path, change, words):
+    with pytest.raises(ValueError, match=words):
         records.points(written(tmp_path, **change))
-    assert "sweep.yml" in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["experiment", "threads", "minutes", "defaults", "points"])
+def test_a_sweep_says_everything(tmp_path, field):
+    path = written(tmp_path)
+    spec = json.loads(path.read_text(encoding="utf-8"))
+    del spec[field]
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"sweep.yml: {field} is missing"):
+        records.points(path)
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
