@@ -6,8 +6,10 @@ module, or gets a new neighbour, makes no record stale; one that changes does, a
 class counts as a whole. Of what is not ours only the name counts, `torch.nn.functional`, say.
 
 Names are followed as Python binds them (`symtable`), through imports and what packages pass on, without
-importing anything. What is reached by a name put together at run time is not seen. This module is never part
-of a digest: the ruler changes no number.
+importing anything. What a module says of a definition of its own counts as part of it, as a registration
+does. Two things are not seen: what is reached by a name put together at run time, and what one module does
+to a definition of another when it is imported. This module is never part of a digest: the ruler changes no
+number.
 """
 
 from __future__ import annotations
@@ -32,14 +34,21 @@ class Definition(NamedTuple):
     name: str
 
 
+Target = Definition | str  # a definition of ours; the full name of another's
+Import = ast.Import | ast.ImportFrom
+
+
 class _Statement(NamedTuple):
-    """One statement of a module, the names that it binds there, and those that it refers to."""
+    """One statement of a module and the names of the module's scope that it binds and refers to.
+
+    chains: dotted names in it, taken apart: ``("np", "pi")``. inside: what imports in it bring in.
+    """
 
     node: ast.stmt
     binds: frozenset[str]
     uses: frozenset[str]
-    attributes: frozenset[tuple[str, str]]
-    imports: frozenset[Definition]  # of ours, inside a function
+    chains: frozenset[tuple[str, ...]]
+    inside: frozenset[tuple[str, Target]]
 
 
 def digest(module: str, *names: str) -> str:
@@ -49,14 +58,18 @@ def digest(module: str, *names: str) -> str:
     reads it. Raises ``ValueError`` for a module that is not ours and a name that it does not define.
     """
     links = reached(module, *names)
-    told = sorted([_own(one), sorted({*map(_told, named)})] for one, named in links.items())
+    number = {one: i for i, one in enumerate(links)}
+    told = [
+        [_own(one), [(name, target if isinstance(target, str) else number[target]) for name, target in named]]
+        for one, named in links.items()
+    ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def reached(module: str, *names: str) -> dict[Definition, set[tuple[str, Definition | str]]]:
+def reached(module: str, *names: str) -> dict[Definition, list[tuple[str, Target]]]:
     """Every definition that ``names`` of ``module`` reach, with what it calls by which name.
 
-    Raises as :func:`digest` does.
+    In the order in which they are met, which depends on names alone. Raises as :func:`digest` does.
     """
     if module not in sources.all_modules():
         raise ValueError(f"module={module!r}: none of ours; known: {sorted(sources.all_modules())}")
@@ -64,123 +77,160 @@ def reached(module: str, *names: str) -> dict[Definition, set[tuple[str, Definit
     unknown = [n for n, start in zip(names, starts, strict=True) if not isinstance(start, Definition)]
     if unknown:
         raise ValueError(f"names={unknown}: not defined in {module}")
-    links: dict[Definition, set[tuple[str, Definition | str]]] = {}
+    links: dict[Definition, list[tuple[str, Target]]] = {}
     waiting = [start for start in starts if isinstance(start, Definition)]
     while waiting:
         one = waiting.pop()
-        if one not in links and one.module != __name__:
+        if one not in links:
             links[one] = _links(one)
             waiting += [target for _, target in links[one] if isinstance(target, Definition)]
     return links
 
 
 @functools.cache
-def _links(one: Definition) -> set[tuple[str, Definition | str]]:
-    return {link for statement in _defining(one) for link in _followed(one.module, statement)}
-
-
-def _told(link: tuple[str, Definition | str]) -> tuple[str, str]:
-    name, target = link
-    return name, _own(target) if isinstance(target, Definition) else target
-
-
-@functools.cache
 def _own(one: Definition) -> str:
     """Digest of a definition's own statements."""
-    syntax = [_syntax(statement.node) for statement in _defining(one)]
+    syntax = [
+        _syntax(statement.node) for statement in _defining(one) if not isinstance(statement.node, Import)
+    ]
     return hashlib.sha256(json.dumps(syntax).encode()).hexdigest()[:16]
 
 
+@functools.cache
+def _links(one: Definition) -> list[tuple[str, Target]]:
+    """What a definition refers to, sorted by its names there."""
+    found = {link for statement in _defining(one) for link in _followed(one, statement)}
+    ruler = {link for link in found if isinstance(link[1], Definition) and link[1].module == __name__}
+    named = {(name, __name__) for name, _ in ruler}
+
+    def by_name(link: tuple[str, Target]) -> tuple[str, str]:
+        name, target = link
+        return name, target if isinstance(target, str) else _own(target)
+
+    return sorted((found - ruler) | named, key=by_name)
+
+
 def _defining(one: Definition) -> list[_Statement]:
-    """The statements that make ``one`` what it is: those that bind it, and those that bind nothing but
-    speak of it, as a registration does."""
+    """The statements that make ``one`` what it is: those that bind it, and those that do something to it."""
     every = _statements(one.module)
     if one.name == WHOLE:
-        return [s for s in every if not isinstance(s.node, ast.Import | ast.ImportFrom)]
-    return [s for s in every if one.name in s.binds or (not s.binds and one.name in s.uses)]
+        return list(every)
+    return [s for s in every if one.name in s.binds or (one.name in s.uses and _does_something(s, one.name))]
 
 
-def _followed(module: str, statement: _Statement) -> Iterator[tuple[str, Definition | str]]:
-    """What a statement of ``module`` refers to: (name there, definition of ours or name of another's)."""
-    yield from ((one.name, one) for one in statement.imports)
-    for name in statement.uses - statement.binds:
-        target = _resolve(module, name)
+def _does_something(statement: _Statement, name: str) -> bool:
+    """Whether a statement is there for what it does: it binds nothing, is a block, or has a method of
+    ``name`` as a decorator."""
+    node = statement.node
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return any(len(c) > 1 and c[0] == name for item in node.decorator_list for c in _chains(item))
+    return not statement.binds or isinstance(node, ast.For | ast.While | ast.If | ast.With | ast.Try)
+
+
+def _followed(one: Definition, statement: _Statement) -> Iterator[tuple[str, Target]]:
+    """What a statement refers to: (name there, what it stands for)."""
+    if isinstance(statement.node, Import):
+        names = statement.binds if one.name == WHOLE else {one.name}
+        found = [(name, _imported(one.module, statement.node, name)) for name in names]
+    else:
+        found = [*statement.inside, *((n, _resolve(one.module, n)) for n in statement.uses - statement.binds)]
+    for name, target in found:
         if target is None:  # a builtin
             continue
-        if isinstance(target, str) or target.name != WHOLE:
-            yield name, target
-            continue
-        attributes = sorted(attribute for owner, attribute in statement.attributes if owner == name)
-        found = [(attribute, _resolve(target.module, attribute)) for attribute in attributes]
-        if not found or any(one is None for _, one in found):
-            yield name, target
-        yield from ((f"{name}.{attribute}", one) for attribute, one in found if one is not None)
+        for chain in [chain for chain in statement.chains if chain[0] == name] or [(name,)]:
+            yield _along(chain, target)
 
 
-def _resolve(module: str, name: str) -> Definition | str | None:
-    """What ``name`` stands for in ``module``: a definition of ours, wherever it is; the full name of
-    another's; ``None`` if the module does not bind it."""
-    if f"{module}.{name}" in sources.all_modules():
-        return Definition(f"{module}.{name}", WHOLE)
+def _along(chain: tuple[str, ...], target: Target) -> tuple[str, Target]:
+    """The part of a dotted name that leads through modules of ours to what it stands for."""
+    done = 1
+    while done < len(chain) and isinstance(target, Definition) and target.name == WHOLE:
+        if (following := _resolve(target.module, chain[done])) is None:
+            break
+        target, done = following, done + 1
+    return ".".join(chain[:done]), target
+
+
+def _resolve(module: str, name: str) -> Target | None:
+    """What ``name`` stands for in ``module``; ``None`` if the module neither binds nor has it."""
     for statement in reversed(_statements(module)):
-        if name not in statement.binds:
-            continue
-        node = statement.node
-        if isinstance(node, ast.ImportFrom):
-            (alias,) = (a for a in node.names if name == (a.asname or a.name))
-            base = node.module or ""
-            return _resolve(base, alias.name) if sources.is_ours(base) else f"{base}.{alias.name}"
-        if isinstance(node, ast.Import):
-            (alias,) = (a for a in node.names if name == (a.asname or a.name.split(".")[0]))
-            full = alias.name if alias.asname else name
-            return Definition(full, WHOLE) if sources.is_ours(full) else full
-        return Definition(module, name)
-    return None
+        if name in statement.binds:
+            if isinstance(statement.node, Import):
+                return _imported(module, statement.node, name)
+            return Definition(module, name)
+    return _submodule(module, name)
+
+
+def _submodule(module: str, name: str) -> Definition | None:
+    full = f"{module}.{name}"
+    return Definition(full, WHOLE) if full in sources.all_modules() else None
+
+
+def _imported(module: str, node: Import, name: str) -> Target | None:
+    """What an import statement of ``module`` brings in as ``name``."""
+    if isinstance(node, ast.ImportFrom):
+        (alias,) = (a for a in node.names if name == (a.asname or a.name))
+        base = node.module or ""
+        if not sources.is_ours(base):
+            return f"{base}.{alias.name}"
+        return _submodule(base, alias.name) if base == module else _resolve(base, alias.name)
+    alias = next(a for a in node.names if name == (a.asname or a.name.split(".")[0]))
+    full = alias.name if alias.asname else name
+    return Definition(full, WHOLE) if sources.is_ours(full) else full
 
 
 @functools.cache
 def _statements(module: str) -> tuple[_Statement, ...]:
     """The statements of ``module``, docstrings and imports from the future left out."""
     tree = ast.parse(sources.file_of(module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.names[0].name == "*"):
+            raise ValueError(f"{module}, line {node.lineno}: name what is imported and from which package")
     kept = [node for node in tree.body if not _bare_string(node)]
     return tuple(
-        _statement(node)
+        _statement(module, node)
         for node in kept
         if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")
     )
 
 
-def _statement(node: ast.stmt) -> _Statement:
+def _statement(module: str, node: ast.stmt) -> _Statement:
     table = symtable.symtable(ast.unparse(node), "statement", "exec")
     symbols = table.get_symbols()
     binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported() or s.is_namespace()}
-    inside = [one for one in ast.walk(node) if one is not node]
-    owners = [one for one in inside if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)]
-    attributes = {(one.value.id, one.attr) for one in owners if isinstance(one.value, ast.Name)}
-    imports = {
-        target
-        for one in inside
-        if isinstance(one, ast.ImportFrom) and sources.is_ours(one.module or "")
+    imports = [one for one in ast.walk(node) if isinstance(one, Import) and _is_ours(one) and one is not node]
+    inside = {
+        (name, target)
+        for one in imports
         for alias in one.names
-        if isinstance(target := _resolve(one.module or "", alias.name), Definition)
+        for name in [alias.asname or alias.name.split(".")[0]]
+        if (target := _imported(module, one, name)) is not None
     }
     return _Statement(
-        node,
-        frozenset(binds),
-        frozenset(_uses(table)),
-        frozenset(attributes),
-        frozenset(imports),
+        node, frozenset(binds), frozenset(_uses(table)), frozenset(_chains(node)), frozenset(inside)
     )
 
 
 def _uses(table: symtable.SymbolTable) -> Iterator[str]:
     """Names of the module's scope that ``table`` and the scopes in it refer to."""
-    outermost = table.get_type() == "module"
-    yield from (
-        s.get_name() for s in table.get_symbols() if s.is_referenced() and (outermost or s.is_global())
-    )
+    open_ = table.get_type() in ("module", "class")  # what is not bound there yet is the module's
+    for s in table.get_symbols():
+        if (s.is_referenced() and (open_ or s.is_global())) or s.is_declared_global():
+            yield s.get_name()
     for inner in table.get_children():
         yield from _uses(inner)
+
+
+def _chains(node: ast.AST) -> Iterator[tuple[str, ...]]:
+    """Dotted names in ``node``, each as far as it goes."""
+    names, owner = list[str](), node
+    while isinstance(owner, ast.Attribute):
+        names, owner = [owner.attr, *names], owner.value
+    if isinstance(owner, ast.Name):
+        yield owner.id, *names
+        return
+    for child in ast.iter_child_nodes(owner):
+        yield from _chains(child)
 
 
 def _syntax(node: Any) -> Any:
@@ -189,7 +239,11 @@ def _syntax(node: Any) -> Any:
         told = [[name, _syntax(value)] for name, value in ast.iter_fields(node)]
         return [type(node).__name__, *(field for field in told if field[1] not in (None, []))]
     if isinstance(node, list):
-        return [_syntax(item) for item in node if not _bare_string(item) and not _our_import(item)]
+        return [
+            _syntax(item)
+            for item in node
+            if not (_bare_string(item) or (isinstance(item, Import) and _is_ours(item)))
+        ]
     return None if node is None else repr(node)
 
 
@@ -201,5 +255,6 @@ def _bare_string(node: Any) -> bool:
     )
 
 
-def _our_import(node: Any) -> bool:
-    return isinstance(node, ast.ImportFrom) and sources.is_ours(node.module or "")
+def _is_ours(node: Import) -> bool:
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+    return all(map(sources.is_ours, names))
