@@ -1,11 +1,17 @@
-"""Accepting the records of older code, because the present code makes the same of a sample of them.
+"""Accepting the records of older code, because the present code makes the same numbers.
 
-Some changes should change no number: a definition that was rewritten, a check that was added. The sample has
-every value of every parameter at least once, cheap records first; it is run again, on all cores, and compared
-number by number. Each agreement is kept as soon as it is there, in the record itself, so that a recheck that
-was interrupted goes on where it stopped. Command line::
+Some changes should change no number: a definition that was rewritten, a check that was added. Two kinds of
+evidence count:
 
-    python -m companion.recheck deployed [drifted ...]
+- *A sample at full size*, cheap records first, that has every value of every parameter at least once.
+- *Against a commit*: all stale records, cut down to sizes of a second a run, by the code that made them and
+  by the present code (:mod:`companion.twins`); and at full size a sample that has every choice, every text
+  and switch that is a value of a parameter, at least once.
+
+What is run is compared number by number, on all cores. Each agreement at full size is kept as soon as it is
+there, in the record itself, so that a recheck that was interrupted goes on where it stopped. Command line::
+
+    python -m companion.recheck [--against COMMIT] deployed [drifted ...]
 """
 
 from __future__ import annotations
@@ -13,55 +19,71 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
-from companion import experiments, records
+from companion import experiments, records, twins
 
 Record = Mapping[str, Any]
 
 
-def _values(record: Record) -> set[tuple[str, str]]:
+Values = Callable[[Record], set[tuple[str, str]]]
+
+
+def every_value(record: Record) -> set[tuple[str, str]]:
+    """Every parameter with its value."""
     return {(name, repr(value)) for name, value in record["params"].items()}
 
 
-def covering(found: Sequence[Record], covered: Sequence[Record] = ()) -> list[Record]:
-    """Some of these records, cheap ones first, that together, and with those ``covered`` already, have every
-    value of every parameter."""
-    missing = set[tuple[str, str]]().union(*map(_values, found)).difference(*map(_values, covered))
+def every_choice(record: Record) -> set[tuple[str, str]]:
+    """The parameters that are texts or switches, with their values."""
+    return {(name, repr(value)) for name, value in record["params"].items() if isinstance(value, str | bool)}
+
+
+def covering(
+    found: Sequence[Record], covered: Sequence[Record] = (), values: Values = every_value
+) -> list[Record]:
+    """Some of these records, cheap ones first, that together, and with those ``covered`` already, have all
+    ``values``."""
+    missing = set[tuple[str, str]]().union(*map(values, found)).difference(*map(values, covered))
     chosen = []
     while missing:
-        best = max(found, key=lambda record: len(_values(record) & missing) / max(record["seconds"], 1e-3))
+        best = max(found, key=lambda record: len(values(record) & missing) / max(record["seconds"], 1e-3))
         chosen.append(best)
-        missing -= _values(best)
+        missing -= values(best)
     return chosen
 
 
-def recheck(experiment: str) -> list[str]:
-    """Accept the stale records of ``experiment``, if a sample of them comes out the same.
+def recheck(experiment: str, against: str | None = None) -> list[str]:
+    """Accept the stale records of ``experiment``, if the present code makes the same numbers.
 
     Only times (results whose names end in ``_seconds``) may differ. Every record of the sample that agrees
     becomes one of the present code at once, and the others when all agree; each says so under ``rechecked``.
     What was rerun by the present code before counts as part of the sample.
 
-    Returns the keys that were run. Raises ``ValueError`` naming those that differ; the stale records that
-    were not run stay stale.
+    Args:
+        against: the commit of the code that made the records, for the second kind of evidence.
+
+    Returns the keys that were run at full size. Raises ``ValueError`` naming those that differ; the stale
+    records that were not run stay stale.
     """
     every = {path.stem: records.load(path) for path in sorted((records.RESULTS / experiment).glob("*.json"))}
     older = {key: record for key, record in every.items() if records.is_stale(record)}
     agreed = [record for key, record in every.items() if key not in older and _was_rerun(key, record)]
-    sample = {_key(record): record for record in covering(list(older.values()), agreed)}
+    small = twins.compare(experiment, list(older.values()), against) if against and older else 0
+    values = every_choice if against else every_value
+    sample = {_key(record): record for record in covering(list(older.values()), agreed, values)}
     if sample:
         print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)
     differ = []
     for done, (key, result) in enumerate(_runs(experiment, sample), 1):
         same = _untimed(result) == _untimed(sample[key]["result"])
         if same:
-            _accept(experiment, older.pop(key), key, [key])
+            _accept(experiment, older.pop(key), key, [key], small)
         else:
             differ.append(key)
         print(
@@ -71,7 +93,7 @@ def recheck(experiment: str) -> list[str]:
         raise ValueError(f"records {differ} of {experiment} are not what the present code makes of them")
     rerun = sorted({*sample, *map(_key, agreed)})
     for key, record in older.items():
-        _accept(experiment, record, key, rerun)
+        _accept(experiment, record, key, rerun, small)
     return list(sample)
 
 
@@ -112,8 +134,9 @@ def _run(experiment: str, key: str, params: Mapping[str, Any], threads: int) -> 
     return key, json.loads(json.dumps(result))  # as a record holds it
 
 
-def _accept(experiment: str, record: Record, key: str, rerun: Sequence[str]) -> None:
+def _accept(experiment: str, record: Record, key: str, rerun: Sequence[str], small: int) -> None:
     note = {"digest": record["digest"], "commit": records.commit(experiment), "rerun": list(rerun)}
+    note |= {"small": small} if small else {}
     change = {"digest": records.code_digest(experiment), "rechecked": [*record.get("rechecked", []), note]}
     records.write(_path(experiment, key), {**record, **change})
 
@@ -126,10 +149,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; see the module's docstring. Exit code 1 if a record differs."""
     parser = argparse.ArgumentParser(prog="python -m companion.recheck", description=__doc__)
     parser.add_argument("experiments", nargs="+", choices=experiments.names(), metavar="experiment")
-    failed = False
-    for experiment in parser.parse_args(arguments).experiments:
+    parser.add_argument("--against", metavar="commit", help="the code that made the records")
+    args, failed = parser.parse_args(arguments), False
+    for experiment in args.experiments:
         try:
-            print(f"the same again: {', '.join(recheck(experiment)) or 'nothing was left to run'}")
+            rerun = recheck(experiment, args.against)
+            print(f"the same again: {', '.join(rerun) or 'nothing was left to run'}")
         except ValueError as error:
             print(error, file=sys.stderr)
             failed = True

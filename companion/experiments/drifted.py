@@ -274,6 +274,20 @@ SCALES: dict[str, dict[str, Any]] = {
         "chips": 100,
     },
 }
+SMALL: dict[str, Any] = {
+    "hidden": 16,
+    "width": 0.0625,
+    "epochs": 2,
+    "n_train": 300,
+    "noise_epochs": 1,
+    "samples": 40,
+    "calibration_epochs": 2,
+    "instances": 2,
+    "images": 60,
+    "chips": 2,
+    "seed": 1,
+    "other_chip": 1,
+}
 
 
 def data(params: Params) -> dict[str, int]:

@@ -199,6 +199,18 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {**_MLP, **_SCHEDULE, "retrain_epochs": 4, "chips": 10},
     "paper": {**_MLP, **_SCHEDULE, "n_retrain": 50_000, "retrain_epochs": 10, "images": 10_000, "chips": 100},
 }
+SMALL: dict[str, Any] = {
+    "hidden": 16,
+    "width": 0.0625,
+    "epochs": 2,
+    "n_train": 300,
+    "retrain_epochs": 2,
+    "n_retrain": 128,
+    "iterations": 3,
+    "images": 60,
+    "chips": 2,
+    "seed": 1,
+}
 
 
 def data(params: Params) -> dict[str, int]:

@@ -168,6 +168,15 @@ SCALES: dict[str, dict[str, Any]] = {
         "chips": 200,
     },
 }
+SMALL: dict[str, Any] = {
+    "width": 0.0625,
+    "epochs": 1,
+    "n_train": 64,
+    "batch": 16,
+    "images": 40,
+    "chips": 2,
+    "seed": 1,
+}
 
 
 def data(params: Params) -> dict[str, int]:

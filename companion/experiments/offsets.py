@@ -154,6 +154,14 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {**_MNIST, "epochs": 8, "update_epochs": 1, "n_update": 20_000, "chips": 10},
     "paper": {**_MNIST, "epochs": 12, "update_epochs": 10, "n_update": 50_000, "chips": 10},
 }
+SMALL: dict[str, Any] = {
+    "epochs": 1,
+    "update_epochs": 1,
+    "n_train": 400,
+    "n_update": 200,
+    "images": 60,
+    "chips": 2,
+}
 
 
 def data(params: Params) -> dict[str, int]:
@@ -169,7 +177,7 @@ def largest(layer: Crossbar) -> float:
 
 @plain(frozen=True)
 class Emulating(Budget):
-    """Images, Adam whose steps end inside the range of the cells, and validation after every epoch, if asked."""
+    """Images, Adam whose steps end in the range of the cells, and validation after every epoch, if asked."""
 
     dataset: str
     batch: int

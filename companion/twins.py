@@ -1,0 +1,123 @@
+"""Two states of the code side by side: what do both make of the same parameters, at sizes of a second a run?
+
+A recheck at full size can afford a sample; here every stale record's parameters are tried, cut down to the
+``SMALL`` sizes of its experiment, by the code that made the records, in a checkout of a commit, and by the
+present one, on the same machine. Results are kept in ``_build/twins`` by the digest of the code that made
+them, so that a comparison that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from companion import experiments, records
+
+FOLDER = records.ROOT / "_build" / "twins"
+PACKAGES = ("companion", "cimlib")  # where the experiments are, now and before there was a companion
+RUNNER = """
+import json, os, sys
+from importlib import import_module
+import torch
+torch.set_num_threads(1)
+package, experiment, folder = sys.argv[1:]
+experiments, records = (import_module(f"{package}.{name}") for name in ("experiments", "records"))
+folder = os.path.join(folder, records.code_digest(experiment))
+os.makedirs(folder, exist_ok=True)
+for line in sys.stdin:
+    name, params = json.loads(line)
+    path = os.path.join(folder, f"{name}.json")
+    if os.path.exists(path):
+        continue
+    result = experiments.run(experiment, params)
+    with open(f"{path}.partial", "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    os.replace(f"{path}.partial", path)
+print(os.path.basename(folder))
+"""
+
+
+def small(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """``params`` with no number above its ``SMALL`` size."""
+    sizes = experiments.small(experiment)
+    return {name: min(value, sizes[name]) if name in sizes else value for name, value in params.items()}
+
+
+def compare(experiment: str, older: Sequence[Mapping[str, Any]], commit: str) -> int:
+    """Run the parameters of records ``older``, small, by the code of ``commit`` and by the present one.
+
+    Returns how many runs were compared. Raises ``ValueError`` if ``commit`` does not hold the code that made
+    them, or if any number differs, times excepted.
+    """
+    cut = [small(experiment, record["params"]) for record in older]
+    runs = {_name(params): params for params in cut}
+    lines = "".join(json.dumps([name, params]) + "\n" for name, params in runs.items())
+    with _checkout(commit) as tree:
+        both = [_started(folder, experiment, lines) for folder in (tree, records.ROOT)]
+        theirs, ours = (_finished(process) for process in both)
+    made = {record["digest"] for record in older}
+    if made != {theirs}:
+        raise ValueError(f"commit = {commit!r} holds code {theirs} of {experiment}, and not {sorted(made)}")
+    differ = [name for name in runs if _read(theirs, name) != _read(ours, name)]
+    if differ:
+        raise ValueError(
+            f"{experiment}: {len(differ)} of {len(runs)} small runs differ: {runs[differ[0]]}, ..."
+        )
+    return len(runs)
+
+
+def _name(params: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _checkout(commit: str) -> Iterator[Path]:
+    """The tree as it was at ``commit``."""
+
+    def git(*command: str) -> None:
+        subprocess.run(
+            ["git", "-C", str(records.ROOT), "worktree", *command], check=True, capture_output=True
+        )
+
+    with TemporaryDirectory() as folder:
+        tree = Path(folder, "tree")
+        git("add", "--detach", str(tree), commit)
+        try:
+            yield tree
+        finally:
+            git("remove", "--force", str(tree))
+
+
+def _started(tree: Path, experiment: str, lines: str) -> subprocess.Popen[str]:
+    """A process that runs ``lines`` by the code in ``tree``."""
+    package = next(name for name in PACKAGES if (tree / name / "experiments").is_dir())
+    command = [sys.executable, "-c", RUNNER, package, experiment, str(FOLDER)]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "runs")
+        source.write_text(lines, encoding="utf-8")
+        with source.open(encoding="utf-8") as given:
+            return subprocess.Popen(
+                command, cwd=tree, env=environment, stdin=given, stdout=subprocess.PIPE, text=True
+            )
+
+
+def _finished(process: subprocess.Popen[str]) -> str:
+    """The digest of the code that ``process`` has run."""
+    told, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the runs stopped with exit code {process.returncode}: see above")
+    return told.strip()
+
+
+def _read(digest: str, name: str) -> dict[str, Any]:
+    result = json.loads((FOLDER / digest / f"{name}.json").read_text(encoding="utf-8"))
+    return {part: values for part, values in result.items() if not part.endswith("_seconds")}
