@@ -166,15 +166,14 @@ def load(path: Path) -> dict[str, Any]:
     again = "delete it and run `make sweep`"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        params, said = record["params"], record["content"]
-        key = key_of(path.parent.name, params)
-    except (ValueError, LookupError, TypeError) as error:
+        key, said, found = key_of(path.parent.name, record["params"]), record["content"], content(record)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a record ({type(error).__name__}: {error}): {again}") from error
     if key != path.stem:
         raise ValueError(
             f"{path} is another record's copy, or its parameters were edited (key {key}): {again}"
         )
-    if said != content(record):
+    if said != found:
         raise ValueError(f"the results in {path} are not those that were written there: {again}")
     return record
 
