@@ -3,20 +3,22 @@
 import logging
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cimlib.chip import Hardware, crossbars
+from cimlib.remedies import Kind
 from cimlib.training import CrossEntropy
-from companion import experiments, sources
-from companion.experiments import _digital, drifted, imperfections, negative_feedback
-from companion.experiments._digital import Network, digital, images, on_arrays, precision, refit
+from companion import definitions, experiments, sources
+from companion.experiments import _digital, _task, drifted, imperfections, negative_feedback
+from companion.experiments._digital import digital, ranged
+from companion.experiments._task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = Network.of(imperfections.Params(hidden=8, epochs=1, n_train=100))
+SMALL = Task.of(imperfections.Params(hidden=8, epochs=1, n_train=100))
 CONVOLUTION = replace(SMALL, network="vgg8", dataset="mnist", width=1 / 16)
 
 
@@ -43,7 +45,7 @@ def trainings(monkeypatch):
         found.append(type(model).__name__)
         return own(model, *arguments, **options)
 
-    for module in (_digital, negative_feedback):
+    for module in (_digital, _task):
         monkeypatch.setattr(module, "fit", lambda *a, own=module.fit, **k: fit(*a, own=own, **k))
     return found
 
@@ -63,25 +65,28 @@ def same(one, other):
 
 def test_experiments_with_the_same_parameters_start_from_one_network():
     given = {"hidden": 8, "layers": 2, "lr": 0.01, "seed": 3}
-    one, other = (Network.of(module.Params(**given)) for module in (drifted, imperfections))
+    one, other = (Task.of(module.Params(**given)) for module in (drifted, imperfections))
     assert one == other
     assert digital(one) is digital(other)
 
 
 def test_what_an_experiment_does_with_a_network_is_none_of_its_own():
     plain, other = drifted.Params(), drifted.Params(cell="cmo", rank=4, chips=7, images=10, noise_epochs=3)
-    assert Network.of(plain) == Network.of(other)
+    assert Task.of(plain) == Task.of(other)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_convolutional_network_is_the_one_of_negative_feedback_training_without_errors(dtype):
     network = replace(CONVOLUTION, precision=dtype)
-    trained, *_ = negative_feedback.trained(network.plain())
+    names = "network dataset width epochs n_train batch lr seed precision"
+    given = {name: getattr(network, name) for name in names.split()}
+    given |= {"method": "plain", "sigma": 0.0, "chips": 1}
+    trained, *_ = negative_feedback.trained(negative_feedback.Params(**given, images=1))
     assert same(digital(network).state_dict(), trained.state_dict())
-    params = imperfections.Params(**{**vars(network), "remedy": "none", "images": 300, "chips": 1})
-    names = "network dataset width epochs n_train batch lr seed precision images chips"
-    given = {name: getattr(params, name) for name in names.split()}
-    plain = experiments.run("negative_feedback", {**given, "method": "plain", "sigma": 0.0})
+    known = {field.name for field in fields(imperfections.Params)}
+    started = {name: value for name, value in vars(network).items() if name in known}
+    params = imperfections.Params(**started, remedy="none", images=300, chips=1)
+    plain = experiments.run("negative_feedback", {**given, "images": 300})
     assert imperfections.run(params)["clean"] == pytest.approx(plain["clean"], abs=1e-3)
 
 
@@ -97,15 +102,15 @@ def test_a_network_is_read_as_it_is_and_trained_on_in_its_own_batches(network):
     sizes, model = [], network.blank()
     model.register_forward_hook(lambda _, x, y: sizes.append((len(y), y.dtype)))
     wanted = replace(network, batch=30, precision="bfloat16")
-    refit(model, CrossEntropy(), images(network, "train", 70), wanted, epochs=2, lr=0.01)
+    wanted.train(model, CrossEntropy(), network.split("train", 70), epochs=2, lr=0.01)
     assert sizes == [(n, torch.bfloat16) for n in (30, 30, 10)] * 2
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_layers_compute_in_the_precision_of_the_network(dtype):
     network = replace(SMALL, precision=dtype)
-    with precision(network):
-        assert digital(network)(images(network, "test", 2)[0]).dtype == getattr(torch, dtype)
+    with network.autocast():
+        assert digital(network)(network.split("test", 2)[0]).dtype == getattr(torch, dtype)
 
 
 @pytest.mark.parametrize("w_range", [0.3, 1.0])
@@ -113,7 +118,7 @@ def test_the_range_of_a_layer_is_that_of_the_digital_network_whatever_has_become
     trained = digital(SMALL)
     largest = [float(w.detach().abs().max()) for w in trained.parameters() if w.dim() == 2]
     for model in (trained, SMALL.blank()):
-        layers = crossbars(on_arrays(model, Hardware(), SMALL, w_range))
+        layers = crossbars(Kind(ranged(SMALL, Hardware(), w_range)).program(model))
         assert [layer.hardware.array.w_max for layer in layers] == [w_range * weight for weight in largest]
 
 
@@ -160,9 +165,11 @@ def test_by_other_code_or_arithmetic_it_is_trained_anew(owner, name, value, fold
 
 
 def test_the_code_of_a_network_is_all_that_its_training_imports():
-    assert sources.digest("companion.experiments._digital") == _digital.CODE
-    reached = {path.stem for path in sources.sources("companion.experiments._digital")}
-    assert {"_digital", "negative_feedback", "train", "models", "convnets", "augment", "data"} <= reached
+    own = ("companion.experiments._digital", "_weights")
+    assert definitions.digest(*own) == _digital.CODE
+    reached = {one.module.rpartition(".")[2] for one in definitions.reached(*own)}
+    called = {"_digital", "_task", "ahead", "fit", "plain", "convolutional", "augmentation", "loading"}
+    assert called <= reached
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
@@ -196,10 +203,10 @@ def test_processes_that_train_the_same_network_at_once_get_the_same_and_leave_it
 import sys
 from pathlib import Path
 import torch
-from companion.experiments import _digital
+from companion.experiments import _digital, _task
 torch.set_num_threads({torch.get_num_threads()})
 _digital.FOLDER = Path({str(folder)!r})
-found = _digital.digital(_digital.{SMALL!r})
+found = _digital.digital(_task.{SMALL!r})
 print([value.flatten().tolist() for value in found.state_dict().values()])
 """
     run = [sys.executable, "-W", "error", "-c", code]
