@@ -1,7 +1,7 @@
 """Declared fields: types, ranges and choices, checked by pydantic.
 
-Errors name the field, its value and what is allowed. A parameter object, a sweep and an entry of a ledger
-declare their fields with the types below, as a frozen pydantic dataclass::
+Errors name the field, its value and what is allowed. A parameter object declares its fields with the
+types below, as a frozen pydantic dataclass; so do sweeps and ledgers, which derive from :class:`Filed`::
 
     @dataclass(frozen=True, config=STRICT)
     class Params:
@@ -73,7 +73,7 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
 class Filed:
     """Base of what stands in a file: a mapping there, with lists and further mappings in it.
 

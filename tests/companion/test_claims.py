@@ -409,11 +409,8 @@ def opened(monkeypatch):
 def test_each_record_is_opened_once_however_many_claims_and_chapters_ask_for_it(ledger, train, opened):
     for seed in range(3):
         train("x", seed, [float(seed)])
-    pieces = [
-        over("x"),
-        {"label": "b", "of": of("b"), "below": 9.0},
-        {"label": "a", "of": of(), "below": 6.0},
-    ]
+    others = [{"label": name, "of": of(name), "below": 6.0} for name in ("b", "a")]
+    pieces = [over("x"), *others]
     for _ in range(2):
         ledger(*pieces)
         records.read("deployed")
