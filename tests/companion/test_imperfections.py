@@ -8,13 +8,14 @@ import torch
 
 from cimlib.chip import Mapped, crossbars, fabricate
 from cimlib.methods import fault_map
+from cimlib.remedies import Case, Chip
 from cimlib.training import accuracy
-from companion.experiments import _digital, imperfections, negative_feedback
-from companion.experiments._digital import Network, digital
-from companion.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, report, run
+from companion.experiments import _digital, _task, imperfections
+from companion.experiments._digital import digital
+from companion.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, run
 
 SMALL = Params(epochs=10, lr=0.02, retrain_epochs=4, n_retrain=500, retrain_lr=0.01, chips=2, per_step=100)
-TRAINED = Network.of(SMALL)
+TRAINED = SMALL.task
 FLAWLESS = replace(SMALL, stuck=0.0, w_range=1.0)
 BRIEF = {"epochs": 1, "n_train": 100, "retrain_epochs": 1, "n_retrain": 100}
 NARROW = {"network": "vgg8", "dataset": "mnist", "width": 1 / 16, **BRIEF}
@@ -32,9 +33,7 @@ def large(params, number=0):
 
 def reported(params, number=0):
     """A large chip as its test reports it."""
-    model = large(params, number)
-    report(model, params, number)
-    return model
+    return replace(params, **LARGE).kind().test(large(params, number), number)
 
 
 def faults(model):
@@ -224,15 +223,17 @@ def test_hidden_units_are_moved_together_with_the_rows_that_they_feed():
 def test_what_a_weight_counts_does_not_depend_on_the_chip():
     for weighting in ("gradient", "fisher"):
         params = replace(SMALL, weighting=weighting)
-        one, other = (imperfections._cost(chip(params, number), params) for number in (0, 1))
+        mapping, _ = params.treatment().remedies
+        cases = [Case(digital(TRAINED), Chip(params.kind(), number), TRAINED) for number in (0, 1)]
+        one, other = (mapping._weighting(case.model(), case) for case in cases)
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_networks_are_mapped_only_as_asked():
     for remedy, given, is_mapped in (("none", {}, False), ("none", {"tile": 8}, True), ("mapping", {}, True)):
-        model, seconds = repaired(replace(SMALL, remedy=remedy, **given), 0)
+        model, case = repaired(replace(SMALL, remedy=remedy, **given), 0)
         assert all(isinstance(layer, Mapped) == is_mapped for layer in crossbars(model))
-        assert seconds < 5
+        assert case.costs.seconds.get("map", 0.0) < 5
 
 
 # --- updates on the device --------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_updates_on_the_device_mend_what_the_test_has_missed():
 
 
 def test_clean_is_of_the_digital_network_whatever_its_chips_are():
-    expected = float(accuracy(digital(TRAINED), *_digital.images(TRAINED, "test", 360)))
+    expected = float(accuracy(digital(TRAINED), *TRAINED.split("test", 360)))
     misses = digital.cache_info().misses
     for given in ({"stuck": 0.0}, {"sigma": 1.0}, {"array": "single"}, {"remedy": "both"}, {"w_range": 0.1}):
         assert run(replace(SMALL, **{"remedy": "mapping", **given}))["clean"] == [
@@ -281,20 +282,20 @@ def test_clean_is_of_the_digital_network_whatever_its_chips_are():
 def test_colour_images_are_cropped_and_mirrored_in_retraining_and_normalised(monkeypatch, precision):
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
-    monkeypatch.setattr(negative_feedback, "load", lambda name, split, n=None: (x[:n], y[:n]))
+    monkeypatch.setattr(_task, "load", lambda name, split, n=None: (x[:n], y[:n]))
     used = []
 
-    class Augmented(negative_feedback.Augmented):
+    class Augmented(_task.Augmented):
         def __init__(self, objective, black, seed):
             used.append((type(objective).__name__, black.flatten().tolist()))
             super().__init__(objective, black, seed)
 
-    monkeypatch.setattr(negative_feedback, "Augmented", Augmented)
+    monkeypatch.setattr(_task, "Augmented", Augmented)
     params = Params(network="resnet18", dataset="cifar10", width=1 / 16, precision=precision)
     params = replace(params, epochs=1, n_train=40, retrain_epochs=1, n_retrain=40, images=10, chips=1)
     found = run(replace(params, iterations=1))
     assert [name for name, _ in used] == ["CrossEntropy", "Retraining"]
-    mean, std = negative_feedback.NORMALISATION["cifar10"]
+    mean, std = _task.NORMALISATION["cifar10"]
     assert used[1][1] == pytest.approx([-m / s for m, s in zip(mean, std, strict=True)])
     assert found["writes"][0] > 0
 
@@ -311,6 +312,7 @@ def test_every_network_has_data():
 
 @pytest.mark.parametrize("given", [{"images": 361}, {"n_train": 1078}])
 def test_more_images_than_there_are_are_refused_before_any_training(monkeypatch, given):
-    monkeypatch.setattr(_digital, "fit", None)
+    for module in (_digital, _task):
+        monkeypatch.setattr(module, "fit", None)
     with pytest.raises(ValueError, match="is not an integer in 1"):
         run(replace(Params(), seed=123, **given))
