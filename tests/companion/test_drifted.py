@@ -13,9 +13,11 @@ from torch import nn
 
 from cimlib.chip import crossbars
 from cimlib.datasets import IMAGES, load
+from cimlib.remedies import Case, Chip, Instances, Stages, before_drift, budget, carried
 from companion import experiments
-from companion.experiments import _digital, drifted, negative_feedback
-from companion.experiments._digital import Network, digital
+from companion.experiments import _digital, drifted
+from companion.experiments._digital import digital
+from companion.experiments._task import Task
 from companion.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
@@ -33,13 +35,24 @@ def params(**given):
     return experiments.resolve("drifted", {**TINY, **given})
 
 
+def repaired(given, number=0):
+    """The network on the chip that is read, after the remedy for chip ``number``."""
+    return drifted.repaired(drifted.prepared(given), given, number)[0]
+
+
+def calibrated(given, number=0):
+    """What the remedy changes of the network on chip ``number``."""
+    case = Case(drifted.prepared(given), Chip(given.kind(), number, given.when), given.task)
+    return carried(given.treatment().act(case.model(), case).state_dict())
+
+
 @pytest.mark.parametrize("remedy", STAGES)
 def test_without_drift_there_is_nothing_to_distil_and_the_network_stays_the_digital_one(remedy):
     found = run(cell="relative", rho=0.0, remedy=remedy, compensation="global")
     assert found["accuracy"] == found["undrifted"] == found["clean"] * 2
-    model, _ = drifted._repaired(params(cell="relative", rho=0.0, remedy=remedy), 0)
-    x, _ = _digital.images(Network.of(params()), "test", 50)
-    assert torch.equal(model.eval()(x), digital(Network.of(params()))(x))
+    model = repaired(params(cell="relative", rho=0.0, remedy=remedy))
+    x, _ = params().task.split("test", 50)
+    assert torch.equal(model.eval()(x), digital(params().task)(x))
 
 
 def test_drift_compensation_of_a_chip_that_has_not_drifted_changes_nothing():
@@ -62,7 +75,7 @@ def test_every_remedy_is_made_for_and_read_on_the_same_chips():
 
 
 def test_a_chip_ages_along_one_trajectory():
-    network = digital(Network.of(params()))
+    network = digital(params().task)
     states = {t: drifted.drifted(network, params(), 0, t) for t in ("", "1 hour", "10 years")}
     draws = [dict(crossbars(model)[0].named_buffers(recurse=False)) for model in states.values()]
     assert len(draws[0]) == 3
@@ -79,25 +92,25 @@ def test_a_remedy_for_another_chip_is_read_on_that_chip_and_knows_nothing_of_it(
         assert own["accuracy"] == there["accuracy"][:1]
         assert moved["undrifted"] == there["undrifted"][1:]
         assert moved["accuracy"] != there["accuracy"][1:]
-    model, _ = drifted._repaired(params(other_chip=1), 0)
-    calibrated, _ = drifted._calibrated(params(), 0)
+    model = repaired(params(other_chip=1))
+    found = calibrated(params())
     assert {layer.chip for layer in crossbars(model)} == {1}
-    assert all(torch.equal(value, calibrated[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
 
 
 def test_compensation_belongs_to_the_chip_that_is_read_and_to_its_time_whatever_came_with_a_remedy():
     given = {"compensation": "global", "other_chip": 1, "calibrated_at": "1 hour"}
-    model, _ = drifted._repaired(params(**given), 0)
-    alone = drifted.drifted(digital(Network.of(params())), params(compensation="global"), 1, "10 years")
+    model = repaired(params(**given))
+    alone = drifted.drifted(digital(params().task), params(compensation="global"), 1, "10 years")
     factors = {k: v for k, v in model.state_dict().items() if k.endswith(".factor")}
     assert [f.item() for f in factors.values()] == [layer.digital.factor.item() for layer in crossbars(alone)]
     assert all(factor > 1.5 for factor in factors.values())
 
 
 def test_the_weights_of_the_network_are_those_that_were_programmed_unless_it_is_trained_as_a_whole():
-    trained = digital(Network.of(params())).state_dict()
+    trained = digital(params().task).state_dict()
     for remedy in MLP:
-        model, _ = drifted._repaired(params(remedy=remedy, compensation="global"), 0)
+        model = repaired(params(remedy=remedy, compensation="global"))
         same = [torch.equal(model.state_dict()[name], value) for name, value in trained.items()]
         assert all(same) == (remedy != "retraining")
         arrays = [layer.hardware.array.w_max for layer in crossbars(model)]
@@ -106,15 +119,16 @@ def test_the_weights_of_the_network_are_those_that_were_programmed_unless_it_is_
 
 def test_a_network_that_has_gone_on_for_chips_in_general_is_one_for_all_and_what_every_remedy_builds_on():
     given = {"noise_epochs": 2, "noise_lr": 0.02}
-    general = drifted.prepared(params(**given))
-    weights = general.state_dict()
-    trained = digital(Network.of(params())).state_dict()
+    weights = drifted.prepared(params(**given)).state_dict()
+    trained = digital(params().task).state_dict()
     assert not any(torch.equal(value, trained[name]) for name, value in weights.items())
     for remedy in STAGES:
         for training in TRAININGS:
             how = params(**given, remedy=remedy, training=training, t="1 hour", compensation="global")
-            assert drifted.prepared(how) is general
-            model, _ = drifted._repaired(how, 1)
+            again = drifted.prepared(how).state_dict()
+            assert again.keys() == weights.keys()
+            assert all(torch.equal(value, weights[name]) for name, value in again.items())
+            model = repaired(how, 1)
             assert all(torch.equal(model.state_dict()[name], value) for name, value in weights.items())
     found = run(**given, cell="relative", rho=0.0, remedy="dora")
     assert found["accuracy"] == found["undrifted"] == found["clean"] * 2
@@ -163,8 +177,8 @@ def test_all_that_is_common_mended_the_instances_have_the_weights_asked_for_in_t
     for compensation in ("none", "global", "column"):
         given = params(remedy="common", compensation=compensation, instances=3)
         held = []
-        for chip in range(drifted.TRAINING, drifted.TRAINING + 3):
-            layer = crossbars(drifted._repaired(given, chip)[0])[1]
+        for chip in range(before_drift.TRAINING, before_drift.TRAINING + 3):
+            layer = crossbars(repaired(given, chip))[1]
             held.append(layer.digital.merged(layer.read()[0]))
         assert not torch.allclose(held[0], layer.weight, atol=1e-3)
         torch.testing.assert_close(torch.stack(held).mean(0), layer.weight)
@@ -190,7 +204,7 @@ def test_the_clock_says_which_set_of_a_schedule_is_in_use():
 
 
 def test_one_set_is_trained_on_chips_that_are_not_read_and_is_the_same_for_all_of_them():
-    read = [drifted._repaired(params(**{**OFFLINE, "chips": 2}), chip)[0] for chip in (0, 1)]
+    read = [repaired(params(**{**OFFLINE, "chips": 2}), chip) for chip in (0, 1)]
     stages = [{k: v for k, v in m.state_dict().items() if ".digital." in k} for m in read]
     assert len(stages[0]) == 4
     assert all(torch.equal(value, stages[1][name]) for name, value in stages[0].items())
@@ -198,24 +212,25 @@ def test_one_set_is_trained_on_chips_that_are_not_read_and_is_the_same_for_all_o
 
 
 def test_a_set_is_trained_on_the_cell_that_is_read_unless_another_is_named():
-    own, named, other = (
-        drifted._offline(drifted._ahead(params(**OFFLINE, trained_on=cell)))[0].at(0.0)
-        for cell in ("", "pcm", "cmo")
-    )
+    def trained(given):
+        *before, ahead = given.treatment().remedies
+        case = Case(drifted.prepared(given), Chip(given.kind(), 0, given.when), given.task, tuple(before))
+        return ahead.schedule(case)[0].at(0.0)
+
+    own, named, other = (trained(params(**OFFLINE, trained_on=cell)) for cell in ("", "pcm", "cmo"))
     assert all(torch.equal(own[name], named[name]) for name in own)
     assert not any(torch.equal(own[name], other[name]) for name in own)
 
 
 def test_stages_are_trained_the_way_that_is_asked_for():
-    trained = [drifted._repaired(params(remedy="lora", training=how), 0)[0].state_dict() for how in TRAININGS]
+    trained = [repaired(params(remedy="lora", training=how)).state_dict() for how in TRAININGS]
     for one, other in combinations(trained, 2):
         assert not torch.equal(one["1.digital.up"], other["1.digital.up"])
 
 
 def test_calibrating_at_the_wrong_time_is_another_calibration():
     right, named, early = (
-        drifted._repaired(params(calibrated_at=time), 0)[0].state_dict()
-        for time in ("", "10 years", "1 hour")
+        repaired(params(calibrated_at=time)).state_dict() for time in ("", "10 years", "1 hour")
     )
     assert all(torch.equal(right[name], named[name]) for name in right)
     assert any(not torch.equal(right[name], early[name]) for name in right)
@@ -257,7 +272,7 @@ def test_converters_weaken_compensation():
         ({"rho": -0.1}, "rho = -0.1"),
         ({"adc_bits": 1}, "adc_bits = 1 .*0 for none, or an integer, 2 … 16"),
         ({"adc_bits": 17}, "adc_bits = 17.*0 for none, or an integer, 2 … 16"),
-        ({"adc_bits": -1}, "adc_bits = -1.*an integer ≥ 0"),
+        ({"adc_bits": -1}, "adc_bits = -1 .*≥ 0"),
         ({"compensation": "tile"}, "compensation = 'tile'.*'column'"),
         ({"readout": "ones"}, "readout = 'ones'.*'rows'"),
         ({"remedy": "global"}, "remedy = 'global'.*'retraining'"),
@@ -266,9 +281,9 @@ def test_converters_weaken_compensation():
         ({"inputs": "both"}, "inputs = 'both'.*'teacher'"),
         ({"rank": 0}, "rank = 0"),
         ({"samples": 0}, "samples = 0"),
-        ({"samples": 1078}, "samples = 1078.*≥ 1 and ≤ 1077"),
-        ({"n_train": 1078}, "n_train = 1078.*≥ 1 and ≤ 1077"),
-        ({"images": 361}, "images = 361.*≥ 1 and ≤ 360"),
+        ({"samples": 1078}, "samples = 1078.*an integer ≤ 1077"),
+        ({"n_train": 1078}, "n_train = 1078.*an integer ≤ 1077"),
+        ({"images": 361}, "images = 361.*an integer ≤ 360"),
         ({"samples": 50_001, "dataset": "mnist"}, "samples = 50001.*≤ 50000"),
         ({"instances": 0}, "instances = 0"),
         ({"threshold": 0.9}, "threshold = 0.9.*offline"),
@@ -288,7 +303,7 @@ def test_converters_weaken_compensation():
     ],
 )
 def test_what_is_not_allowed_is_refused_by_name_before_any_work(given, words, monkeypatch):
-    monkeypatch.setattr(drifted, "images", None)
+    monkeypatch.setattr(Task, "split", None)
     with pytest.raises(ValueError, match=f"^{words}"):
         run(**given)
 
@@ -300,7 +315,7 @@ def test_a_parameter_is_refused_by_its_own_name(name):
         with pytest.raises(
             ValueError, match=rf"^{name} = {re.escape(repr(value))} is not allowed; allowed: "
         ):
-            Params(**{name: value})
+            experiments.resolve("drifted", {name: value})
 
 
 def test_data_sets_have_the_sizes_up_to_which_images_may_be_asked_for():
@@ -315,9 +330,9 @@ def test_data_sets_have_the_sizes_up_to_which_images_may_be_asked_for():
 
 
 def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
-    monkeypatch.setattr(drifted, "READ", 30)
+    monkeypatch.setattr(Task, "reading", 30)
     seen = []
-    hook = digital(Network.of(params())).register_forward_hook(lambda _, x, y: seen.append(len(y)))
+    hook = digital(params().task).register_forward_hook(lambda _, x, y: seen.append(len(y)))
     try:
         run(remedy="none", chips=1)
     finally:
@@ -328,14 +343,14 @@ def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
 @pytest.mark.parametrize("given", [{"noise_epochs": 2, "remedy": "none"}, OFFLINE])
 def test_training_ahead_is_timed_without_the_network_that_it_starts_from(given, monkeypatch):
     clock, train = [0.0], _digital._weights
-    made = (digital, drifted._noise, drifted._offline)
+    made = (digital, before_drift._trained)
 
     def slow(*arguments):
         clock[0] += 100
         return train(*arguments)
 
     monkeypatch.setattr(_digital, "_weights", slow)
-    monkeypatch.setattr(drifted, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     for kept in made:
         kept.cache_clear()
     assert run(**given)["training_seconds"] == [0] and clock == [100]
@@ -351,12 +366,12 @@ def narrow(monkeypatch):
     """A narrow ResNet-18 that knows nothing, and parameters for random images."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
-    monkeypatch.setattr(negative_feedback, "images", lambda params, split, n=None: (x[:n], y[:n]))
-    monkeypatch.setattr(negative_feedback, "trained", lambda params: (params.blank(), None, 0.0))
+    monkeypatch.setattr(Task, "split", lambda task, split, n=None: (x[:n], y[:n]))
+    monkeypatch.setattr(_digital, "_weights", lambda task, *rest: task.blank().state_dict())
     small = {"network": "resnet18", "dataset": "cifar10", "width": 1 / 32, "images": 20, "chips": 1}
     given = Params(**{**TINY, **small, "samples": 4, "calibration_epochs": 2, "remedy": "batchnorm"})
     digital.cache_clear()
-    yield digital(Network.of(given)), given
+    yield digital(given.task), given
     digital.cache_clear()
 
 
@@ -370,7 +385,7 @@ def test_a_narrow_resnet_recalibrates_its_batchnorm(narrow):
     channels = sum(m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     assert found["stored"] == [2 * channels] and found["operations"] == [0]
     assert found["sample_bytes"] == [4 * 3 * 32 * 32]
-    after = drifted._repaired(given, 0)[0].state_dict()
+    after = repaired(given).state_dict()
     before = network.state_dict()
     changed = {name.rpartition(".")[2] for name in before if not torch.equal(before[name], after[name])}
     assert (
@@ -384,29 +399,29 @@ def test_a_calibration_changes_stages_and_nothing_else_bit_for_bit(remedy, train
     network, given = narrow
     given = replace(given, remedy=remedy, training=training, compensation="column")
     before = copied(network)
-    calibrated, _ = drifted._calibrated(given, 0)
+    found = calibrated(given)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(torch.equal(value, calibrated[name]) for name, value in before.items())
-    trained = set(calibrated) - set(before)
+    assert all(torch.equal(value, found[name]) for name, value in before.items())
+    trained = set(found) - set(before)
     untrained = drifted.drifted(network, given, 0, given.t)
-    drifted._attach(given, untrained)
+    Stages(given.remedy, given.rank, given.seed, given.shared).attach(untrained)
     stages = {name: value for name, value in copied(untrained).items() if ".digital." in name}
     assert trained == {name for name in stages if not name.endswith(".factor")}
-    assert all(not torch.equal(calibrated[name], stages[name]) for name in trained)
+    assert all(not torch.equal(found[name], stages[name]) for name in trained)
 
 
 def test_nor_does_training_on_several_instances_and_all_of_them_keep_the_same_stages(narrow):
     network, given = narrow
     given = replace(given, remedy="dora", training="offline", compensation="global")
     models = nn.ModuleList(drifted.drifted(network, given, chip, given.t) for chip in range(2))
-    drifted._attach(given, *models)
+    Stages(given.remedy, given.rank, given.seed, given.shared).attach(*models)
     before, trained = copied(models), copied(network)
-    batch = _digital.images(Network.of(given), "train", 8)
-    drifted._train(models, drifted.Instances(network, 0), batch, given)
+    epochs, lr = given.calibration_epochs, given.calibration_lr
+    given.task.train(models, Instances(network, 0), given.task.split("train", 8), epochs=epochs, lr=lr)
     changed = {name for name, value in models.state_dict().items() if not torch.equal(value, before[name])}
     assert all(torch.equal(value, trained[name]) for name, value in network.state_dict().items())
     assert changed == {name for name in before if ".digital." in name and not name.endswith(".factor")}
-    one, other = (drifted._carried(model.state_dict()) for model in models)
+    one, other = (carried(model.state_dict()) for model in models)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert [layer.digital.parts()[0].factor for layer in crossbars(models[0])] != [
         layer.digital.parts()[0].factor for layer in crossbars(models[1])
