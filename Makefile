@@ -18,7 +18,7 @@ help:
 	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
 	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
 	@echo "make stale    list the records made by older code"
-	@echo "make recheck  accept them if a sample comes out the same: make recheck EXPERIMENT=deployed"
+	@echo "make recheck  accept them if the same numbers come out: make recheck EXPERIMENT=deployed"
 	@echo "make bench    the speed table"
 	@echo "make wheel    the library alone, for your own work: dist/cimlib-*.whl"
 	@echo "make clean    remove everything that was built, records and .venv excepted"
@@ -56,7 +56,7 @@ stale: $(STAMP)
 	@$(BIN)/python -m companion.records stale
 
 recheck: $(STAMP)
-	@$(BIN)/python -m companion.recheck $(EXPERIMENT)
+	@$(BIN)/python -m companion.recheck $(if $(AGAINST),--against "$(AGAINST)") $(EXPERIMENT)
 
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py

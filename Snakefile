@@ -160,7 +160,7 @@ rule bookcheck:
         "_build/committed/index.html",
         files("tests/*.py", "tests/book/*.py", "tools/*.py", "chapters/*.ipynb"),
         files("data/*/*.yml", "data/*/*/*.json", "*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"),
-        folders("data/*", "data/*/*"),
+        folders("data/*", "data/*/*"), LIBRARY, SETTINGS, "LICENSE", "cimlib/py.typed",
     output: touch("_build/checked/book")
     threads: ALL_CORES
     shell: "pytest tests/book"

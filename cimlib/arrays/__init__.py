@@ -1,4 +1,12 @@
-"""Weights and conductances: how signed weights sit in arrays of positive ones, and what these consist of."""
+"""From weights to conductances and back: how signed weights sit in cells that are never negative.
+
+- :mod:`~cimlib.arrays.base`: what every array is.
+- :mod:`~cimlib.arrays.pairs`: two arrays, one subtracted from the other.
+- :mod:`~cimlib.arrays.single`: one array and a fixed reference.
+- :mod:`~cimlib.arrays.sliced`: the bits of a weight in several cells.
+- :mod:`~cimlib.arrays.multilevel`: weights with errors of their own, spreads that depend on the level.
+- :mod:`~cimlib.arrays.inventory`: the parts of an array, and its power.
+"""
 
 from cimlib.arrays.base import Array, Conductances, Structure
 from cimlib.arrays.inventory import Inventory, power

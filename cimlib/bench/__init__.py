@@ -1,4 +1,9 @@
-"""What measures a chip: the outside oracle (SPICE), and the amplifiers of a chip read from their outputs."""
+"""What measures a chip: a circuit simulator as an outside oracle, and amplifiers read from their outputs.
+
+- :mod:`~cimlib.bench.measurement`: the amplifiers of one chip, measured with an error.
+- :mod:`~cimlib.bench.spice`: a network on hardware as a SPICE circuit, and ngspice's answer;
+  :mod:`~cimlib.bench.netlist` writes its elements.
+"""
 
 from cimlib.bench.measurement import measured, offsets
 from cimlib.bench.netlist import COMMON, OPTIONS, STRUCTURES, Amplifier, Layer, Netlist, crossbar

@@ -1,4 +1,16 @@
-"""The seam: a network on hardware, chip by chip: designs, placements, digital stages, Monte Carlo."""
+"""The seam: a network on hardware, chip by chip.
+
+- :mod:`~cimlib.chip.hardware`: one design, made of device, array and circuit;
+  :mod:`~cimlib.chip.presets`: published designs by name.
+- :mod:`~cimlib.chip.programming`, :mod:`~cimlib.chip.fabrication`: the verbs ``program``, ``fabricate``,
+  ``fresh`` and ``using``.
+- :mod:`~cimlib.chip.crossbar`: a layer on hardware.
+- :mod:`~cimlib.chip.placement`, :mod:`~cimlib.chip.mapped`: weights that lie in any order, and a layer that
+  reads them.
+- :mod:`~cimlib.chip.stages`, :mod:`~cimlib.chip.vera`: digital stages behind a layer;
+  :mod:`~cimlib.chip.attachment`: giving them to a network, and what they cost.
+- :mod:`~cimlib.chip.montecarlo`: accuracy on many chips, with intervals.
+"""
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
 from cimlib.chip.crossbar import AnalogReLU, Crossbar, Fabricated, Reading, crossbars, fabricated

@@ -1,4 +1,11 @@
-"""From conductances to outputs: amplifiers, wires, converters."""
+"""From conductances to outputs: amplifiers, wires, converters.
+
+- :mod:`~cimlib.circuits.base`: what every circuit is, and the ideal one, Ohm's and Kirchhoff's laws alone.
+- :mod:`~cimlib.circuits.opamp`: amplifiers with offset, finite gain and rails.
+- :mod:`~cimlib.circuits.wires`: wires with resistance around any circuit; the currents themselves are
+  solved for in :mod:`~cimlib.circuits.parasitics`.
+- :mod:`~cimlib.circuits.converters`: inputs and outputs with few bits.
+"""
 
 from cimlib.circuits.base import Circuit, Ideal, Operation
 from cimlib.circuits.converters import Converters, quantise

@@ -1,4 +1,9 @@
-"""Data sets with pinned digests and fixed splits; augmentation."""
+"""Data sets with pinned digests and fixed splits.
+
+- :mod:`~cimlib.datasets.loading`: six data sets by name; says what to do where one is missing.
+- :mod:`~cimlib.datasets.tiny_imagenet`: Tiny ImageNet, for those who have it.
+- :mod:`~cimlib.datasets.augmentation`: random crops and flips.
+"""
 
 from cimlib.datasets.augmentation import crop_and_flip
 from cimlib.datasets.loading import IMAGES, DataError, digest, load

@@ -1,4 +1,11 @@
-"""What a cell does to the conductance it was asked to hold: spread, defects, drift, and their draws."""
+"""What a cell does to the conductance it was asked to hold: spread, defects, drift, and their draws.
+
+- :mod:`~cimlib.devices.effects`: what every device is; normal and lognormal errors, stuck cells.
+- :mod:`~cimlib.devices.defects`: broken cells in clusters and dead lines, and what a test finds of them.
+- :mod:`~cimlib.devices.drift`: cells with a clock; :mod:`~cimlib.devices.pcm` and
+  :mod:`~cimlib.devices.reram` are two technologies as they were measured.
+- :mod:`~cimlib.devices.draws`: the random numbers of a chip, each from the name of its part.
+"""
 
 from cimlib.devices.defects import READINGS, Clusters, DeadLines, FaultMap, detected, stuck_rates
 from cimlib.devices.draws import Draw, seeded

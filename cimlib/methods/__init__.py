@@ -1,4 +1,13 @@
-"""The papers' methods, one file each: objectives, placements, calibrations."""
+"""The papers' methods: objectives, placements, calibrations.
+
+- :mod:`~cimlib.methods.negative_feedback`, :mod:`~cimlib.methods.snapshots`: negative feedback training and
+  its controls; :mod:`~cimlib.methods.correctnet`: a regulariser that it is compared with.
+- :mod:`~cimlib.methods.mapping`, :mod:`~cimlib.methods.placement_costs`: a layout around broken cells.
+- :mod:`~cimlib.methods.retraining`, :mod:`~cimlib.methods.freezing`,
+  :mod:`~cimlib.methods.device_updates`: training for one chip whose errors are known.
+- :mod:`~cimlib.methods.distillation`, :mod:`~cimlib.methods.compensation`: calibrating a drifted chip without
+  writing a cell; :mod:`~cimlib.methods.schedule`: which set of stages at which age.
+"""
 
 from cimlib.methods.compensation import compensate, recalibrate_batchnorm
 from cimlib.methods.correctnet import CorrectNet

@@ -1,4 +1,10 @@
-"""One training loop, what networks are trained for, and training by pulses in the array."""
+"""One training loop, what networks are trained for, and training by pulses in the array.
+
+- :mod:`~cimlib.training.fit`: the loop; :mod:`~cimlib.training.objectives`: what it minimises.
+- :mod:`~cimlib.training.pulses`: writing a cell, pulse by pulse;
+  :mod:`~cimlib.training.pulse_optimizer`: gradients that become pulses.
+- :mod:`~cimlib.training.replicas`: many small networks trained side by side.
+"""
 
 from cimlib.training.fit import History, OptimizerFactory, accuracy, fit
 from cimlib.training.objectives import Batch, CrossEntropy, Objective

@@ -65,6 +65,11 @@ def test_page_loads_and_links_only_what_is_there(path: Path) -> None:
     assert missing(loaded(page) + linked(page), path) == []
 
 
+@pytest.mark.parametrize("path", sorted(BOOK.glob("pages/api/*.html")), ids=lambda path: path.stem)
+def test_page_of_a_room_opens_fast(path: Path) -> None:
+    assert path.stat().st_size < 300_000
+
+
 @pytest.mark.parametrize(
     "path", sorted(BOOK.rglob("*.css")), ids=lambda path: path.relative_to(BOOK).as_posix()
 )

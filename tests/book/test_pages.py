@@ -1,4 +1,4 @@
-"""The code printed in the pages must run as printed."""
+"""The code printed in the pages must run as printed, and every module must have its place in them."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from cimlib.networks import mlp
+from companion import sources
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "pages").rglob("*.md"))
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{i}")
-    for page in [ROOT / "intro.md", *sorted((ROOT / "pages").glob("*.md"))]
+    for page in [ROOT / "intro.md", *PAGES]
     for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S))
 ]
 
@@ -22,3 +24,18 @@ def test_code_of_the_pages_runs_as_printed(block, capsys):
     own = {"model": mlp(4, 8, 3, seed=0), "x": torch.rand(20, 4), "y": torch.randint(3, (20,))}
     exec(compile(block, "page", "exec"), own)
     assert "print(" not in block or capsys.readouterr().out
+
+
+def test_every_module_is_on_the_page_of_its_room():
+    """`companion` has two pages; a module whose name begins with an underscore has none."""
+    described = re.compile(r"^\.\. (?:auto|py:)module:: (\S+)$", re.MULTILINE)
+    found = [(name, page.stem) for page in PAGES for name in described.findall(page.read_text("utf-8"))]
+    rooms = {}
+    for module in sources.all_modules():
+        package, *rest = module.split(".")
+        if package == "companion":
+            room = "experiments" if "experiments" in rest else package
+        else:
+            room = rest[0] if rest else "api"
+        rooms |= {} if "._" in module else {module: room}
+    assert sorted(found) == sorted(rooms.items())
