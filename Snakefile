@@ -141,7 +141,7 @@ rule lint:
 
 rule unit:
     input:
-        LIBRARY, SETTINGS, files("tests/**/*.py", "intro.md", "pages/*.md"),
+        LIBRARY, SETTINGS, files("tests/**/*.py", "tests/**/*.json", "intro.md", "pages/*.md"),
         files("data/*.*", "data/*/*.yml", "data/*/*/*.json"), folders("data/*", "data/*/*"),
     output: touch("_build/checked/unit")
     threads: ALL_CORES
