@@ -26,11 +26,11 @@ from torch import Tensor
 _ABOVE = Path(__file__).resolve().parents[2]
 
 
-#: The book's own data sets; ``None`` where the library was installed alone.
+# The book's own data sets; None where the library was installed alone.
 FOLDER = _ABOVE / "data" if (_ABOVE / "companion" / "experiments").is_dir() else None
 
 
-#: Where locks are, and torchvision's files unless $CIMLIB_DATA is set: ``~/.cache/cimlib`` on Linux.
+# For locks, and for torchvision's files unless $CIMLIB_DATA is set: ~/.cache/cimlib on Linux.
 CACHE = user_cache_path("cimlib", appauthor=False)
 
 
