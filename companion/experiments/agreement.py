@@ -6,39 +6,39 @@ Used by *Offsets on Iris*. Needs ngspice.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from cimlib.bench import spice
-from cimlib.chip.crossbar import crossbars
-from cimlib.circuits.opamp import OpAmp
-from cimlib.devices.effects import require
+from cimlib.chip import crossbars
+from cimlib.circuits import OpAmp
 from companion.experiments import offsets_iris
-from companion.experiments.deployed import SIZES
+from companion.experiments._iris import SIZES
+from companion.experiments._iris import data as data
 from companion.experiments.offsets import STRUCTURES
+from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``offset``: σ(V_os), V, one draw an amplifier. Other names: see
     :class:`companion.experiments.offsets_iris.Params`. Every seed's updated network is simulated on the
     first ``flowers`` of its test split."""
 
-    scale: str = "quick"
-    structure: str = "double"
-    offset: float = 0.01
+    scale: Scale = "quick"
+    structure: Annotated[str, one_of(STRUCTURES)] = "double"
+    offset: NonNegative = 0.01
     gain: float = 1369.0
-    g_load: float = 1000.0
-    g_constant: float = 0.0
+    g_load: Positive = 1000.0
+    g_constant: NonNegative = 0.0
     rails: bool = True
-    seeds: int = 1
-    flowers: int = 3
+    seeds: Count = 1
+    flowers: Annotated[int, Field(ge=1, le=SIZES[2])] = 3
 
     def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
-        require(1 <= self.flowers <= SIZES[2], "flowers", self.flowers, f"1 … {SIZES[2]}")
         self.networks()
 
     def networks(self) -> offsets_iris.Params:
@@ -52,11 +52,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"seeds": 3, "flowers": 10},
     "paper": {"seeds": 10, "flowers": 30},
 }
-
-
-def data(params: Params) -> dict[str, int]:
-    """Data sets used, with the number of training samples."""
-    return {"iris": SIZES[0]}
+SMALL: dict[str, Any] = {"seeds": 1, "flowers": 2}
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -81,8 +77,5 @@ def run(params: Params) -> dict[str, Any]:
             with torch.no_grad():
                 ours.append((circuit.v_0 + circuit.span * network(x[None])[0]).tolist())
     a, b = torch.tensor(ours, dtype=torch.float64), torch.tensor(theirs, dtype=torch.float64)
-    return {
-        "cimlib": a.flatten().tolist(),
-        "ngspice": b.flatten().tolist(),
-        "ppm": (1e6 * ((a - b) / b).abs().amax(1)).tolist(),
-    }
+    ppm = 1e6 * ((a - b) / b).abs().amax(1)
+    return {"cimlib": a.flatten().tolist(), "ngspice": b.flatten().tolist(), "ppm": ppm.tolist()}

@@ -5,27 +5,21 @@ Used by *A chip is a seed*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
 
-from cimlib.arrays.base import Array
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.arrays.single import SingleArray
-from cimlib.arrays.sliced import BitSliced
-from cimlib.chip.crossbar import Crossbar, crossbars
-from cimlib.chip.fabrication import fabricate, fresh
-from cimlib.chip.hardware import Hardware
-from cimlib.chip.montecarlo import evaluate
-from cimlib.chip.programming import program
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import Gaussian, require
-from cimlib.networks.plain import mlp
-from cimlib.training.fit import accuracy, fit
-from cimlib.training.objectives import CrossEntropy
+from cimlib import Hardware, evaluate, fabricate, fit, fresh, load, program
+from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
+from cimlib.chip import Crossbar, crossbars
+from cimlib.devices import Gaussian
+from cimlib.networks import mlp
+from cimlib.training import Batch, CrossEntropy, accuracy
+from companion.fields import STRICT, Count, Natural, NonNegative, Scale, TorchDevice, one_of
 
 ARRAYS: dict[str, Array] = {
     "double": DoubleArray(),
@@ -33,41 +27,33 @@ ARRAYS: dict[str, Array] = {
     "single": SingleArray(),
     "bit-sliced": BitSliced(quantise=False),
 }
-
-
 BATCHES = 10  # of one evaluation, where errors are redrawn at every batch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``sigma``: std per cell, fraction of the range, not clipped; ``train_sigma``: the same while
     training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
 
-    scale: str = "quick"
-    dataset: str = "digits"
-    array: str = "double"
-    sigma: float = 0.1
-    train_sigma: float = 0.0
-    hidden: int = 32
-    epochs: int = 30
+    scale: Scale = "quick"
+    dataset: Literal["digits", "mnist"] = "digits"
+    array: Annotated[str, one_of(ARRAYS)] = "double"
+    sigma: NonNegative = 0.1
+    train_sigma: NonNegative = 0.0
+    hidden: Count = 32
+    epochs: Count = 30
     lr: float = 0.005
-    n_train: int = 1000
-    images: int = 300
-    chips: int = 30
-    first_chip: int = 0
-    seed: int = 0
-    device: str = "cpu"
+    n_train: Count = 1000
+    images: Annotated[int, Field(ge=BATCHES)] = 300
+    chips: Count = 30
+    first_chip: Natural = 0
+    seed: Natural = 0
+    device: TorchDevice = "cpu"
 
-    def __post_init__(self) -> None:
-        require(self.dataset in ("digits", "mnist"), "dataset", self.dataset, "'digits', 'mnist'")
-        require(self.array in ARRAYS, "array", self.array, str(list(ARRAYS)))
-        for name in ("hidden", "epochs", "n_train", "chips"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        require(self.images >= BATCHES, "images", self.images, f"an integer ≥ {BATCHES}")
-        require(self.device in ("cpu", "cuda"), "device", self.device, "'cpu', 'cuda'")
-        for name in ("first_chip", "seed"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "an integer ≥ 0")
-        self.hardware(self.sigma), self.hardware(self.train_sigma)
+    def split(self, split: str, n: int | None = None) -> Batch:
+        """The first ``n`` images, default all, and their labels: (n, ...) and (n,)."""
+        x, y = load(self.dataset, split, n)
+        return x.to(self.device), y.to(self.device)
 
     def hardware(self, sigma: float) -> Hardware:
         """The array with cells of that spread."""
@@ -75,13 +61,12 @@ class Params:
 
 
 _MNIST = {"dataset": "mnist", "hidden": 256, "epochs": 10, "lr": 0.002, "n_train": 50_000}
-
-
 SCALES: dict[str, dict[str, Any]] = {
     "quick": {},
     "desk": {**_MNIST, "images": 1000, "chips": 100},
     "paper": {**_MNIST, "epochs": 100, "images": 10_000, "chips": 1000},
 }
+SMALL: dict[str, Any] = {"hidden": 16, "epochs": 1, "n_train": 200, "images": 40, "chips": 2}
 
 
 def data(params: Params) -> dict[str, int]:
@@ -89,20 +74,15 @@ def data(params: Params) -> dict[str, int]:
     return {params.dataset: params.n_train}
 
 
-def trained(params: Params) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def trained(params: Params) -> tuple[nn.Module, Tensor, Tensor]:
     """The trained digital network and the test images and labels, (images, ...) and (images,)."""
-    x, y = _load(params, "train", params.n_train)
+    x, y = params.split("train", params.n_train)
     model = mlp(x[0].numel(), params.hidden, 10, seed=params.seed).to(params.device)
     noisy = fresh(program(model, params.hardware(params.train_sigma)), params.seed)
     learner = noisy if params.train_sigma else model
     fit(learner, CrossEntropy(), (x, y), epochs=params.epochs, lr=params.lr, seed=params.seed, cosine=True)
     model.load_state_dict(learner.state_dict())
-    return model, *_load(params, "test", params.images)
-
-
-def _load(params: Params, split: str, n: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    x, y = load(params.dataset, split, n)
-    return x.to(params.device), y.to(params.device)
+    return model, *params.split("test", params.images)
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -129,7 +109,7 @@ def run(params: Params) -> dict[str, Any]:
         "ekl": np.round(held.ekl, 5).tolist(),
         "redrawn": np.round(redrawn, 3).tolist(),
         "weight_spread": np.round(spread, 5).tolist(),
-        "clean": [round(float(accuracy(model, *_load(params, "test"))), 3)],
+        "clean": [round(float(accuracy(model, *params.split("test"))), 3)],
     }
 
 

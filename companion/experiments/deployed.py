@@ -5,25 +5,21 @@ Used by *Training a ReRAM crossbar array* and *One array instead of two*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
 
-from cimlib.arrays.base import Array
-from cimlib.arrays.inventory import power
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.arrays.single import SingleArray
-from cimlib.chip.crossbar import crossbars
-from cimlib.chip.fabrication import fabricate, using
-from cimlib.chip.hardware import Hardware
-from cimlib.chip.programming import program
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import Device, Gaussian, Lognormal, StuckAt, require
-from cimlib.networks.plain import mlp
-from cimlib.training.fit import accuracy, fit
-from cimlib.training.objectives import CrossEntropy
-from cimlib.training.replicas import Replicas, resample
+from cimlib import Hardware, fabricate, program, using
+from cimlib.arrays import Array, DoubleArray, SingleArray, power
+from cimlib.chip import Crossbar, crossbars
+from cimlib.devices import Device, Gaussian, Lognormal, StuckAt, require
+from cimlib.training import Replicas, accuracy
+from companion.experiments._iris import Iris
+from companion.experiments._iris import data as data
+from companion.experiments._results import rounded
+from companion.fields import STRICT, Count, Fraction, NonNegative, Scale, one_of
 
 STRUCTURES: dict[str, Array] = {
     "double": DoubleArray(),
@@ -32,41 +28,29 @@ STRUCTURES: dict[str, Array] = {
     "single, column of cells": SingleArray(reference="column", reference_device="cell"),
     "single, constant term": SingleArray(reference="constant-term"),
 }
-
-
-SIZES = (90, 30, 30)  # training, validation and test flowers
-
-
 SPAN = 0.1  # V for an input of 1: the read voltage of Prezioso et al. (2015)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``gaussian``: std per cell, fraction of the range. ``lognormal``: std of ln g per cell.
     ``stuck_on``, ``stuck_off``: fractions of cells. Chips are ``seed · chips + c``."""
 
-    scale: str = "quick"
-    structure: str = "double"
-    gaussian: float = 0.0
-    lognormal: float = 0.0
-    stuck_on: float = 0.0
-    stuck_off: float = 0.0
-    hidden: int = 8
-    epochs: int = 200
+    scale: Scale = "quick"
+    structure: Annotated[str, one_of(STRUCTURES)] = "double"
+    gaussian: NonNegative = 0.0
+    lognormal: NonNegative = 0.0
+    stuck_on: Fraction = 0.0
+    stuck_off: Fraction = 0.0
+    hidden: Count = 8
+    epochs: Count = 200
     lr: float = 0.05
-    seeds: int = 20
-    chips: int = 5
+    seeds: Count = 20
+    chips: Count = 5
 
     def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
-        require(
-            self.gaussian == 0 or self.lognormal == 0,
-            "lognormal",
-            self.lognormal,
-            "0 if gaussian > 0",
-        )
-        for name in ("hidden", "epochs", "seeds", "chips"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
+        one = self.gaussian == 0 or self.lognormal == 0
+        require(one, "lognormal", self.lognormal, "0 if gaussian > 0")
         self.device()
 
     def device(self) -> Device:
@@ -80,11 +64,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"seeds": 100, "chips": 20},
     "paper": {"seeds": 1000, "chips": 20},
 }
-
-
-def data(params: Params) -> dict[str, int]:
-    """Data sets used, with the number of training samples."""
-    return {"iris": SIZES[0]}
+SMALL: dict[str, Any] = {"epochs": 5, "seeds": 3, "chips": 2}
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -96,27 +76,25 @@ def run(params: Params) -> dict[str, Any]:
     ``first_layer_power`` of the first layer alone; ``cells`` and
     ``amplifiers`` (seeds,): in all layers.
     """
-    seeds = range(params.seeds)
-    train, _, test = resample(*load("iris", "all"), seeds, SIZES)
-    blank = [mlp(4, params.hidden, 3, bias="row", seed=seed) for seed in seeds]
-    trained = Replicas(blank)
-    fit(trained, CrossEntropy(), train, epochs=params.epochs, lr=params.lr, seed=0, batch_size=SIZES[0])
-    hardware = Hardware(params.device(), STRUCTURES[params.structure])
-    networks = [program(trained.member(s, blank[s]), hardware) for s in seeds]
+    iris = Iris.of(params.seeds, params.hidden)
+    trained = iris.software(params.epochs, params.lr)
+    array = STRUCTURES[params.structure]
+    hardware = Hardware(params.device(), array)
+    networks = [program(trained.member(s, blank), hardware) for s, blank in enumerate(iris.blank)]
     errors = []
     for chip in range(params.chips):
         held = [fabricate(network, seed * params.chips + chip) for seed, network in enumerate(networks)]
-        errors.append(100 - accuracy(Replicas(held), *test))
+        errors.append(100 - accuracy(Replicas(held), *iris.test))
     chip_error = torch.stack(errors, 1).double()
-    spread = chip_error.std(1) if params.chips > 1 else torch.zeros(len(seeds))
+    spread = chip_error.std(1) if params.chips > 1 else torch.zeros(params.seeds)
+    powers = [_power(network, array, iris.test[0][:, seed]) for seed, network in enumerate(networks)]
     layers = [layer.weight.shape for layer in crossbars(networks[0])]
-    powers = [_power(network, test[0][:, seed]) for seed, network in enumerate(networks)]
-    parts = [hardware.array.inventory(inputs, outputs) for outputs, inputs in layers]
+    parts = [array.inventory(inputs, outputs) for outputs, inputs in layers]
     return {
         "error": rounded(chip_error.mean(1)),
         "chip_error": [rounded(row) for row in chip_error],
         "spread": rounded(spread),
-        "digital_error": rounded(100 - accuracy(trained, *test)),
+        "digital_error": rounded(100 - accuracy(trained, *iris.test)),
         "cells": [sum(part.cells for part in parts)] * params.seeds,
         "amplifiers": [sum(part.amplifiers for part in parts)] * params.seeds,
         "power": [round(sum(layers), 4) for layers in powers],
@@ -124,25 +102,13 @@ def run(params: Params) -> dict[str, Any]:
     }
 
 
-def rounded(values: torch.Tensor) -> list[float]:
-    """Values (n,) as a list with three decimals, for the record."""
-    return [round(value, 3) for value in values.tolist()]
-
-
 @torch.no_grad()
-def _power(network: torch.nn.Module, x: torch.Tensor) -> list[float]:
+def _power(network: nn.Module, array: Array, x: Tensor) -> list[float]:
     """Mean over ``x`` (n, in) of the power of each layer without device errors, µW."""
-    used: list[float] = []
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda layer, inputs: used.append(
-                float(power(layer.hardware.array.target(layer.weight), SPAN * inputs[0]).mean())
-            )
-        )
-        for layer in crossbars(network)
-    ]
-    with using(network, Hardware(array=crossbars(network)[0].hardware.array)):
-        network(x)
-    for hook in hooks:
-        hook.remove()
-    return [round(value, 4) for value in used]
+    used = []
+    with using(network, Hardware(array=array)):
+        for layer in network.children():
+            if isinstance(layer, Crossbar):
+                used.append(round(float(power(array.target(layer.weight), SPAN * x).mean()), 4))
+            x = layer(x)
+    return used

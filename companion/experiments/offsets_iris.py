@@ -6,58 +6,48 @@ chip of its own; see :mod:`companion.experiments.offsets` for what is compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass as plain
+from typing import Annotated, Any
 
+from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.bench.measurement import measured
-from cimlib.chip.crossbar import crossbars
-from cimlib.chip.fabrication import fabricate
-from cimlib.chip.hardware import Hardware
-from cimlib.chip.programming import program
-from cimlib.circuits.opamp import OpAmp
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import require
-from cimlib.networks.plain import mlp
-from cimlib.training.fit import accuracy, fit
-from cimlib.training.objectives import Batch, CrossEntropy
-from cimlib.training.replicas import Replicas, resample
-from companion.experiments.deployed import SIZES, rounded
+from cimlib import Hardware, fit
+from cimlib.bench import measured
+from cimlib.chip import crossbars
+from cimlib.circuits import OpAmp
+from cimlib.training import Batch, CrossEntropy, Replicas, accuracy
+from companion.experiments._iris import SIZES, Iris
+from companion.experiments._iris import data as data
+from companion.experiments._results import rounded
 from companion.experiments.offsets import AT_ZERO, RAILS, SPAN, STRUCTURES, design, in_range, largest
+from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``offset``: σ(V_os), V, one draw an amplifier. ``g_load``: of every converter, µS.
     ``g_constant``: of the constant term, µS; 0 for ``g_load``. ``rails``: whether outputs are held between
     0.05 and 0.95 V. ``error``: std of a reading when the amplifiers are measured, V. ``lr``: fraction of
     the largest weight, halved for the update. ``sharpness``: of the softmax. Chips are the seeds."""
 
-    scale: str = "quick"
-    structure: str = "double"
-    offset: float = 0.01
+    scale: Scale = "quick"
+    structure: Annotated[str, one_of(STRUCTURES)] = "double"
+    offset: NonNegative = 0.01
     gain: float = 1369.0
-    g_load: float = 1000.0
-    g_constant: float = 0.0
+    g_load: Positive = 1000.0
+    g_constant: NonNegative = 0.0
     rails: bool = True
-    error: float = 0.0
-    epochs: int = 300
-    update_epochs: int = 100
-    lr: float = 0.02
-    sharpness: float = 10.0
-    hidden: int = 8
-    seeds: int = 20
+    error: NonNegative = 0.0
+    epochs: Count = 300
+    update_epochs: Count = 100
+    lr: Positive = 0.02
+    sharpness: Positive = 10.0
+    hidden: Count = 8
+    seeds: Count = 20
 
     def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, str(list(STRUCTURES)))
-        for name in ("epochs", "update_epochs", "hidden", "seeds"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        for name in ("lr", "g_load"):
-            require(0 < getattr(self, name) < float("inf"), name, getattr(self, name), f"0 < {name} < ∞")
-        require(0 <= self.error < float("inf"), "error", self.error, "0 ≤ error < ∞ (V)")
-        require(0 <= self.g_constant < float("inf"), "g_constant", self.g_constant, "0 ≤ g_constant < ∞ (µS)")
-        self.hardware(self.offset), CrossEntropy(self.sharpness)
+        self.hardware(self.offset)
 
     def hardware(self, offset: float) -> Hardware:
         """The design at a spread ``offset`` of the amplifiers' offsets, V."""
@@ -73,11 +63,32 @@ class Params:
 
 
 SCALES: dict[str, dict[str, Any]] = {"quick": {}, "desk": {"seeds": 100}, "paper": {"seeds": 1000}}
+SMALL: dict[str, Any] = {"epochs": 6, "update_epochs": 3, "seeds": 2}
 
 
-def data(params: Params) -> dict[str, int]:
-    """Data sets used, with the number of training samples."""
-    return {"iris": SIZES[0]}
+@plain(frozen=True)
+class Networks:
+    """What one run makes: networks (seeds,) as each holds its chip, and the splits (size, seeds, ...)."""
+
+    software: Replicas
+    offline: list[nn.Module]
+    deployed: list[nn.Module]
+    updated: list[nn.Module]
+    validation: Batch
+    test: Batch
+
+
+def networks(params: Params) -> Networks:
+    """Train every seed's network offline, deploy it, and update it in an emulator of its chip."""
+    iris = Iris.of(params.seeds, params.hidden)
+    software = iris.software(epochs=200, lr=0.05)
+    perfect, real = iris.chips(params.hardware(0.0)), iris.chips(params.hardware(params.offset))
+    weights = _trained(perfect, iris.train, params, params.epochs, params.lr)
+    deployed = _filled(real, weights)
+    emulators = [measured(chip, params.error, seed=seed) for seed, chip in enumerate(deployed)]
+    updated = _trained(emulators, iris.train, params, params.update_epochs, params.lr / 2)
+    offline, updated_chips = _filled(perfect, weights), _filled(real, updated)
+    return Networks(software, offline, deployed, updated_chips, iris.validation, iris.test)
 
 
 def _trained(networks: list[nn.Module], data: Batch, params: Params, epochs: int, lr: float) -> Replicas:
@@ -98,39 +109,9 @@ def _trained(networks: list[nn.Module], data: Batch, params: Params, epochs: int
     return together
 
 
-@dataclass(frozen=True)
-class Networks:
-    """What one run makes: networks (seeds,) as each holds its chip, and the splits (size, seeds, ...)."""
-
-    software: Replicas
-    offline: list[nn.Module]
-    deployed: list[nn.Module]
-    updated: list[nn.Module]
-    validation: Batch
-    test: Batch
-
-
-def networks(params: Params) -> Networks:
-    """Train every seed's network offline, deploy it, and update it in an emulator of its chip."""
-    seeds = range(params.seeds)
-    train, validation, test = resample(*load("iris", "all"), seeds, SIZES)
-    blank = [mlp(4, params.hidden, 3, bias="row", seed=seed) for seed in seeds]
-
-    def chips(offset: float) -> list[nn.Module]:
-        hardware = params.hardware(offset)
-        return [fabricate(program(network, hardware), seed) for seed, network in enumerate(blank)]
-
-    def filled(chips: list[nn.Module], weights: Replicas) -> list[nn.Module]:
-        return [weights.member(seed, chip) for seed, chip in enumerate(chips)]
-
-    software = Replicas(blank)
-    fit(software, CrossEntropy(), train, epochs=200, lr=0.05, seed=0, batch_size=SIZES[0])
-    perfect, real = chips(0.0), chips(params.offset)
-    weights = _trained(perfect, train, params, params.epochs, params.lr)
-    deployed = filled(real, weights)
-    emulators = [measured(chip, params.error, seed=seed) for seed, chip in enumerate(deployed)]
-    updated = _trained(emulators, train, params, params.update_epochs, params.lr / 2)
-    return Networks(software, filled(perfect, weights), deployed, filled(real, updated), validation, test)
+def _filled(chips: list[nn.Module], weights: Replicas) -> list[nn.Module]:
+    """The chips with the weights of their seeds."""
+    return [weights.member(seed, chip) for seed, chip in enumerate(chips)]
 
 
 def run(params: Params) -> dict[str, Any]:

@@ -11,44 +11,32 @@ Used by *Where to train*. What the paper means by its methods is not found; thes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.chip.fabrication import fabricate
-from cimlib.chip.hardware import Hardware
-from cimlib.chip.programming import program
-from cimlib.circuits.opamp import OpAmp
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import require
-from cimlib.networks.plain import mlp
-from cimlib.training.fit import History, OptimizerFactory, accuracy, fit
-from cimlib.training.objectives import CrossEntropy
-from cimlib.training.pulse_optimizer import PulseOptimizer
-from cimlib.training.pulses import Pulses, write_verify
-from cimlib.training.replicas import Replicas
-from companion.experiments.deployed import rounded
+from cimlib import Hardware, fabricate, fit, load, program
+from cimlib.arrays import DoubleArray
+from cimlib.circuits import OpAmp
+from cimlib.devices import require
+from cimlib.networks import mlp
+from cimlib.training import CrossEntropy, History, PulseOptimizer, Pulses, Replicas, accuracy, write_verify
+from companion.experiments._results import rounded, tenths
+from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
 
 METHODS = ("offline", "in-situ", "on-chip", "hardware-conscious")
-
-
 IN_ARRAY = ("in-situ", "on-chip")
-
-
 TRAIN = 1077  # images
-
-
 SHARPNESS = 10.0  # of the softmax: logits are in units of the span and end at the rails
-
-
 TOLERANCE = 0.01  # of the range: a programmed cell this close is left alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """``offset``: std per amplifier, V; ``mismeasured``: std of what is wrong with each offset that
     hardware-conscious training is told, V. ``gain``: of all amplifiers, ≥ 1. ``levels``, ``potentiation``,
@@ -57,34 +45,28 @@ class Params:
     weight of the full range. ``lr``: of Adam in software, of the weights in situ, without meaning on the
     chip, where ``levels`` is the step. ``batch``: images per update, 1 … 1,077."""
 
-    scale: str = "quick"
-    method: str = "hardware-conscious"
-    offset: float = 0.0159
-    mismeasured: float = 0.0
-    gain: float = 1369.0
-    levels: int = 100
+    scale: Scale = "quick"
+    method: Annotated[str, one_of(METHODS)] = "hardware-conscious"
+    offset: NonNegative = 0.0159
+    mismeasured: NonNegative = 0.0
+    gain: Annotated[float, Field(ge=1)] = 1369.0
+    levels: Count = 100
     potentiation: float = 0.0
     depression: float = 0.0
-    cycle_to_cycle: float = 0.0
+    cycle_to_cycle: NonNegative = 0.0
     endurance: float = 1e11
-    passes: int = 50
-    lr: float = 0.01
-    epochs: int = 20
-    batch: int = 32
-    hidden: int = 32
-    w_max: float = 0.25
-    chips: int = 10
+    passes: Count = 50
+    lr: Positive = 0.01
+    epochs: Count = 20
+    batch: Annotated[int, Field(ge=1, le=TRAIN)] = 32
+    hidden: Count = 32
+    w_max: Positive = 0.25
+    chips: Count = 10
 
     def __post_init__(self) -> None:
-        require(self.method in METHODS, "method", self.method, str(METHODS))
-        for name in ("passes", "epochs", "hidden", "chips"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer ≥ 1")
-        told = 0 <= self.mismeasured < float("inf") and (self.mismeasured == 0 or self.offset > 0)
-        require(told, "mismeasured", self.mismeasured, "0 ≤ mismeasured < ∞ (V), 0 if offset is")
-        require(self.gain >= 1, "gain", self.gain, "1 ≤ gain ≤ ∞")
-        require(0 < self.lr < float("inf"), "lr", self.lr, "0 < lr < ∞")
-        require(1 <= self.batch <= TRAIN, "batch", self.batch, f"1 ≤ batch ≤ {TRAIN} (images)")
-        self.hardware(self.offset), self.pulses()
+        told = self.mismeasured == 0 or self.offset > 0
+        require(told, "mismeasured", self.mismeasured, "0 if offset is")
+        self.pulses()
 
     def hardware(self, offset: float) -> Hardware:
         """The chip design (range, output at zero: public code of JJAP 2024; rails ours) at these offsets."""
@@ -104,6 +86,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"chips": 20},
     "paper": {"chips": 100, "hidden": 256, "epochs": 50},
 }
+SMALL: dict[str, Any] = {"epochs": 2, "hidden": 16, "chips": 2}
 
 
 def data(params: Params) -> dict[str, int]:
@@ -111,80 +94,73 @@ def data(params: Params) -> dict[str, int]:
     return {"digits": TRAIN}
 
 
-def images(split: str, chips: int) -> tuple[Tensor, Tensor]:
+# what training in software does not depend on, so that its networks are trained once for many kinds of cells
+CELLS: dict[str, Any] = {
+    name: getattr(Params(), name)
+    for name in ("scale", "levels", "potentiation", "depression", "cycle_to_cycle", "endurance", "passes")
+}
+
+
+def images(params: Params, split: str) -> tuple[Tensor, Tensor]:
     """One split of the digits, the same for every chip: x (n, chips, 64), y (n, chips)."""
     x, y = load("digits", split)
-    return x.flatten(1)[:, None].expand(-1, chips, -1), y[:, None].expand(-1, chips)
+    return x.flatten(1)[:, None].expand(-1, params.chips, -1), y[:, None].expand(-1, params.chips)
 
 
-def networks(
-    hardware: Hardware, hidden: int, chips: int, train: Literal["weight", "conductance"]
-) -> Replicas:
+def networks(params: Params, offset: float, train: Literal["weight", "conductance"]) -> Replicas:
     """A network on each chip, its initial weights seeded by the chip."""
-    blank = [mlp(64, hidden, 10, bias="row", seed=chip) for chip in range(chips)]
-    return Replicas([fabricate(program(net, hardware, train=train), chip) for chip, net in enumerate(blank)])
+    blank = [mlp(64, params.hidden, 10, bias="row", seed=chip) for chip in range(params.chips)]
+    designed = [program(network, params.hardware(offset), train=train) for network in blank]
+    return Replicas([fabricate(network, chip) for chip, network in enumerate(designed)])
 
 
-def train(
-    model: Replicas, chips: int, lr: float, epochs: int, batch: int, optimizer: OptimizerFactory | None = None
-) -> History:
+def train(params: Params, model: Replicas, optimizer: PulseOptimizer | None = None) -> History:
     """The one schedule of all four methods: shuffled batches, cross-entropy of sharpened logits."""
     return fit(
         model,
         CrossEntropy(scale=SHARPNESS),
-        images("train", chips),
-        epochs=epochs,
-        lr=lr,
+        images(params, "train"),
+        epochs=params.epochs,
+        lr=params.lr,
         seed=0,
-        batch_size=batch,
-        validation=images("val", chips),
-        optimizer=optimizer,
+        batch_size=params.batch,
+        validation=images(params, "val"),
+        optimizer=None if optimizer is None else lambda _: optimizer,
     )
 
 
 @lru_cache(maxsize=64)
-def software(
-    hardware: Hardware, wrong: float, hidden: int, chips: int, lr: float, epochs: int, batch: int
-) -> tuple[Replicas, History]:
-    """Networks trained in software behind the amplifiers of ``hardware``; kept, for cells do not matter.
-
-    ``wrong``: standard deviation of what is added to every offset's draw.
-    """
-    model = networks(hardware, hidden, chips, "weight")
+def software(params: Params) -> tuple[Replicas, History]:
+    """Networks trained in software behind amplifiers with these offsets, as they are told; kept."""
+    model = networks(params, params.offset, "weight")
+    wrong = params.mismeasured / params.offset if params.mismeasured else 0.0
     generator = torch.Generator().manual_seed(0)
     for name, z in model.named_buffers():
         if "circuit/" in name and not name.endswith("_gain"):
             z.add_(wrong * torch.randn(z.shape, generator=generator))
-    return model, train(model, chips, lr, epochs, batch)
+    return model, train(params, model)
 
 
 def write(model: Replicas, chips: Replicas, params: Params) -> PulseOptimizer:
     """Program ``model``'s weights into blank ``chips``; returns what counts their pulses from then on."""
     cell, array = params.pulses(), params.hardware(0.0).array
-    generator = torch.Generator().manual_seed(0)
-    moved = 2  # cells of a pair
-    scale = (array.g_max - array.g_min) / params.w_max
+    low, high = array.g_min, array.g_max
+    scale, moved = (high - low) / params.w_max, 2  # cells of a pair
     optimizer = PulseOptimizer(
         chips.parameters(),
         cell,
-        g_min=array.g_min,
-        g_max=array.g_max,
+        g_min=low,
+        g_max=high,
         lr=params.lr * scale**2 / moved,
         rule="manhattan" if params.method == "on-chip" else "proportional",
         rounding="stochastic",
     )
+    generator = torch.Generator().manual_seed(0)
     for weight, cells in zip(model.parameters(), chips.parameters(), strict=True):
         target = torch.stack([array.target(w).cells for w in weight.detach()])
-        blank = torch.full_like(target, array.g_min)
+        blank = torch.full_like(target, low)
         written = write_verify(
-            blank,
-            target,
-            cell,
-            array.g_min,
-            array.g_max,
-            tolerance=TOLERANCE,
-            passes=params.passes,
-            generator=generator,
+            blank, target, cell, low, high, tolerance=TOLERANCE, passes=params.passes, generator=generator
         )
         cells.data.copy_(written.g)
         optimizer.state[cells] = {"pulses": written.pulses, "writes": written.writes}
@@ -200,31 +176,27 @@ def run(params: Params) -> dict[str, Any]:
     ``writes`` per cell, mean; ``most_pulses`` and ``most_writes`` of any cell; ``worn``: cells at the
     end of their life, %. ``curve`` (10, chips): validation error at each tenth of training, %.
     """
-    size, schedule = (params.hidden, params.chips), (params.lr, params.epochs, params.batch)
-    in_array = params.method in IN_ARRAY
-    conscious = params.method == "hardware-conscious"
-    emulator = params.hardware(params.offset if conscious else 0.0)
-    wrong = params.mismeasured / params.offset if conscious and params.mismeasured else 0.0
+    in_array, conscious = params.method in IN_ARRAY, params.method == "hardware-conscious"
     if in_array:
-        source, history = networks(emulator, *size, "weight"), History()
+        source, history = networks(params, 0.0, "weight"), History()
     else:
-        source, history = software(emulator, wrong, *size, *schedule)
-    chips = networks(params.hardware(params.offset), *size, "conductance")
+        unknown = {} if conscious else {"offset": 0.0, "mismeasured": 0.0}
+        source, history = software(replace(params, **CELLS | unknown))
+    chips = networks(params, params.offset, "conductance")
     optimizer = write(source, chips, params)
-    test = images("test", params.chips)
     if in_array:
-        source, history = chips, train(chips, params.chips, *schedule, lambda _: optimizer)
+        source, history = chips, train(params, chips, optimizer)
+    test, check = images(params, "test"), images(params, "val")
     counts = {
         name: torch.cat([optimizer.state[p][name].flatten(1) for p in chips.parameters()], 1)
         for name in ("pulses", "writes")
     }
-    tenths = [max(round(tenth * params.epochs / 10), 1) - 1 for tenth in range(1, 11)]
     return {
         "accuracy": rounded(accuracy(chips, *test)),
         "trained": rounded(accuracy(source, *test)),
-        "validation_error": rounded(100 - accuracy(source, *images("val", params.chips))),
+        "validation_error": rounded(100 - accuracy(source, *check)),
         **{name: rounded(count.double().mean(1)) for name, count in counts.items()},
         **{f"most_{name}": count.amax(1).tolist() for name, count in counts.items()},
         "worn": rounded(100 * (counts["pulses"] >= params.endurance).double().mean(1)),
-        "curve": [[round(100 - value, 1) for value in history.validation[i]] for i in tenths],
+        "curve": tenths(history),
     }
