@@ -5,13 +5,13 @@ evidence count:
 
 - *A sample at full size*, cheap records first, that has every value of every parameter at least once.
 - *Against a commit*: all stale records, cut down to sizes of a second a run, by the code that made them and
-  by the present code (:mod:`companion.twins`); and at full size a sample that has every choice, every text
-  and switch that is a value of a parameter, at least once.
+  by the present code (:mod:`companion.twins`); and at full size a few, cheap ones first, as many as run in
+  the minutes given.
 
 What is run is compared number by number, on all cores. Each agreement at full size is kept as soon as it is
 there, in the record itself, so that a recheck that was interrupted goes on where it stopped. Command line::
 
-    python -m companion.recheck [--against COMMIT] deployed [drifted ...]
+    python -m companion.recheck [--against COMMIT --minutes 5] deployed [drifted ...]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +31,41 @@ from companion import experiments, records, twins
 Record = Mapping[str, Any]
 
 
-Values = Callable[[Record], set[tuple[str, str]]]
-
-
-def every_value(record: Record) -> set[tuple[str, str]]:
-    """Every parameter with its value."""
-    return {(name, repr(value)) for name, value in record["params"].items()}
-
-
-def every_choice(record: Record) -> set[tuple[str, str]]:
-    """The parameters that are texts or switches, with their values."""
-    return {(name, repr(value)) for name, value in record["params"].items() if isinstance(value, str | bool)}
-
-
-def covering(
-    found: Sequence[Record], covered: Sequence[Record] = (), values: Values = every_value
-) -> list[Record]:
-    """Some of these records, cheap ones first, that together, and with those ``covered`` already, have all
-    ``values``."""
-    missing = set[tuple[str, str]]().union(*map(values, found)).difference(*map(values, covered))
+def covering(found: Sequence[Record], covered: Sequence[Record] = ()) -> list[Record]:
+    """Some of these records, cheap ones first, that together, and with those ``covered`` already, have every
+    value of every parameter."""
+    missing = set[tuple[str, str]]().union(*map(_values, found)).difference(*map(_values, covered))
     chosen = []
     while missing:
-        best = max(found, key=lambda record: len(values(record) & missing) / max(record["seconds"], 1e-3))
+        best = max(found, key=lambda record: len(_values(record) & missing) / _cost(record))
         chosen.append(best)
-        missing -= values(best)
+        missing -= _values(best)
     return chosen
 
 
-def recheck(experiment: str, against: str | None = None) -> list[str]:
+def cheapest(found: Sequence[Record], minutes: float) -> list[Record]:
+    """The cheapest of these records, at least one, that together run in so many minutes on all cores."""
+    chosen, left = list[Record](), 60 * minutes * cpu_count()
+    for record in sorted(found, key=_cost):
+        left -= _cost(record) * record["threads"]
+        if chosen and left < 0:
+            break
+        chosen.append(record)
+    return chosen
+
+
+def _values(record: Record) -> set[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in record["params"].items()}
+
+
+def _cost(record: Record) -> float:
+    """Seconds that a run of ``record`` alone takes, with the training that it shared with another."""
+    training = sum(record["result"].get("training_seconds", [0.0]))
+    seconds: float = record["seconds"]
+    return max(seconds if seconds > training else seconds + training, 1e-3)
+
+
+def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> list[str]:
     """Accept the stale records of ``experiment``, if the present code makes the same numbers.
 
     Only times (results whose names end in ``_seconds``) may differ. Every record of the sample that agrees
@@ -67,6 +74,7 @@ def recheck(experiment: str, against: str | None = None) -> list[str]:
 
     Args:
         against: the commit of the code that made the records, for the second kind of evidence.
+        minutes: at full size, if there is one.
 
     Returns the keys that were run at full size. Raises ``ValueError`` naming those that differ; the stale
     records that were not run stay stale.
@@ -74,9 +82,10 @@ def recheck(experiment: str, against: str | None = None) -> list[str]:
     every = {path.stem: records.load(path) for path in sorted((records.RESULTS / experiment).glob("*.json"))}
     older = {key: record for key, record in every.items() if records.is_stale(record)}
     agreed = [record for key, record in every.items() if key not in older and _was_rerun(key, record)]
-    small = twins.compare(experiment, list(older.values()), against) if against and older else 0
-    values = every_choice if against else every_value
-    sample = {_key(record): record for record in covering(list(older.values()), agreed, values)}
+    found = list(older.values())
+    small = twins.compare(experiment, found, against) if against and found else 0
+    chosen = cheapest(found, minutes) if found and against else covering(found, agreed)
+    sample = {_key(record): record for record in chosen}
     if sample:
         print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)
     differ = []
@@ -108,7 +117,7 @@ def _was_rerun(key: str, record: Record) -> bool:
 
 
 def _estimate(sample: Sequence[Record]) -> str:
-    minutes = sum(record["seconds"] * record["threads"] for record in sample) / 60 / cpu_count()
+    minutes = sum(_cost(record) * record["threads"] for record in sample) / 60 / cpu_count()
     return f"{len(sample)} records to run again, about {minutes:.0f} min on {cpu_count()} cores"
 
 
@@ -119,7 +128,7 @@ def _untimed(result: Mapping[str, Any]) -> dict[str, Any]:
 def _runs(experiment: str, sample: Mapping[str, Record]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each record's key and its new result, as they finish; long ones first, with as many threads as then."""
     by_threads: dict[int, list[str]] = {}
-    for key in sorted(sample, key=lambda key: -sample[key]["seconds"]):
+    for key in sorted(sample, key=lambda key: -_cost(sample[key])):
         by_threads.setdefault(sample[key]["threads"], []).append(key)
     for threads, keys in by_threads.items():
         jobs = max(1, cpu_count() // threads)
@@ -150,10 +159,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m companion.recheck", description=__doc__)
     parser.add_argument("experiments", nargs="+", choices=experiments.names(), metavar="experiment")
     parser.add_argument("--against", metavar="commit", help="the code that made the records")
+    parser.add_argument("--minutes", type=float, default=5, help="at full size, with --against")
     args, failed = parser.parse_args(arguments), False
     for experiment in args.experiments:
         try:
-            rerun = recheck(experiment, args.against)
+            rerun = recheck(experiment, args.against, args.minutes)
             print(f"the same again: {', '.join(rerun) or 'nothing was left to run'}")
         except ValueError as error:
             print(error, file=sys.stderr)

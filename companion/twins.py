@@ -1,7 +1,7 @@
 """Two states of the code side by side: what do both make of the same parameters, at sizes of a second a run?
 
 A recheck at full size can afford a sample; here every stale record's parameters are tried, cut down to the
-``SMALL`` sizes of its experiment, by the code that made the records, in a checkout of a commit, and by the
+sizes in :data:`SMALL`, by the code that made the records, in a checkout of a commit, and by the
 present one, on the same machine. Results are kept in ``_build/twins`` by the digest of the code that made
 them, so that a comparison that was interrupted goes on where it stopped.
 """
@@ -19,10 +19,56 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from companion import experiments, records
+from companion import records
 
 FOLDER = records.ROOT / "_build" / "twins"
 PACKAGES = ("companion", "cimlib")  # where the experiments are, now and before there was a companion
+#: The largest numbers of an experiment's parameters with which a run takes about a second. Images are more
+#: than a forward pass of a reading takes.
+SMALL: dict[str, dict[str, Any]] = {
+    "agreement": {"seeds": 1, "flowers": 2},
+    "chip_spread": {"hidden": 16, "epochs": 1, "n_train": 200, "images": 60, "chips": 2, "seed": 1},
+    "deployed": {"epochs": 20, "seeds": 3, "chips": 3},
+    "drifted": {
+        "hidden": 16,
+        "width": 1 / 16,
+        "epochs": 2,
+        "n_train": 300,
+        "noise_epochs": 1,
+        "samples": 40,
+        "calibration_epochs": 2,
+        "instances": 2,
+        "images": 60,
+        "chips": 2,
+        "seed": 1,
+        "other_chip": 1,
+    },
+    "imperfections": {
+        "hidden": 16,
+        "width": 1 / 16,
+        "epochs": 2,
+        "n_train": 300,
+        "retrain_epochs": 2,
+        "n_retrain": 128,
+        "iterations": 3,
+        "images": 60,
+        "chips": 2,
+        "seed": 1,
+    },
+    "in_array": {"epochs": 10, "seeds": 3},
+    "negative_feedback": {
+        "width": 1 / 16,
+        "epochs": 1,
+        "n_train": 64,
+        "batch": 16,
+        "images": 40,
+        "chips": 2,
+        "seed": 1,
+    },
+    "offsets": {"epochs": 1, "update_epochs": 1, "n_train": 400, "n_update": 200, "images": 260, "chips": 2},
+    "offsets_iris": {"epochs": 20, "update_epochs": 5, "seeds": 4},
+    "where_to_train": {"epochs": 1, "hidden": 8, "chips": 2},
+}
 RUNNER = """
 import json, os, sys
 from importlib import import_module
@@ -46,8 +92,8 @@ print(os.path.basename(folder))
 
 
 def small(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` with no number above its ``SMALL`` size."""
-    sizes = experiments.small(experiment)
+    """``params`` with no number above its size in :data:`SMALL`."""
+    sizes = SMALL[experiment]
     return {name: min(value, sizes[name]) if name in sizes else value for name, value in params.items()}
 
 

@@ -1,4 +1,10 @@
-"""What can be done about a chip, each remedy with one face: what it knows, when it acts, what it costs."""
+"""What can be done about a chip, each remedy with one face: what it knows, when it acts, what it costs.
+
+``base``: the face, and how remedies compose. ``chips``: chips as remedies see them; ``inspection``: kinds
+whose tests err. ``budget``: images, training, reading, and what was spent. ``ahead``: training for chips in
+general; ``cells``: mapping, retraining, pulses; ``drift``: compensation and digital stages on a chip;
+``before_drift``: stages trained ahead of all chips.
+"""
 
 from cimlib.remedies.ahead import NoiseTraining
 from cimlib.remedies.base import STEPS, Case, Composed, Knowledge, Remedy, Step, Treated

@@ -4,7 +4,7 @@ A remedy is something done about a chip. It says in which step it acts and what 
 acted, it says what it has cost. ``apply`` gives the network on that chip::
 
     chip = Chip(Kind(hardware), number=7)
-    better = Composed(Mapping(), Retrained(epochs=5)).apply(network, chip, Samples(x, y))
+    better = Composed(FaultMapping(), Retrained(epochs=5)).apply(network, chip, Samples(x, y))
 
 Steps come in the order of :data:`STEPS`, each at most once: training for chips in general, then what is done
 about the one chip. What the chip is, :mod:`cimlib.remedies.chips` describes; what may be spent, and what was,
@@ -26,7 +26,7 @@ from cimlib.remedies.chips import Chip, Kind
 Knowledge = Literal["the kind of chip", "this chip", "images", "labels"]
 Step = Literal["train", "map", "retrain", "pulse", "compensate", "adapt"]
 
-#: The order in which remedies act: before the chip is made ("train"), then on the chip.
+#: The order in which remedies act, training before the chip is made and the rest on it.
 STEPS: tuple[Step, ...] = get_args(Step)
 
 

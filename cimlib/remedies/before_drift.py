@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 import torch
@@ -42,6 +42,22 @@ class Instances(AdapterTraining):
 def _instance(case: Case, number: int, t: str, kind: Kind | None) -> Case:
     """The same network on another chip, of another kind perhaps, with the remedies so far."""
     return replace(case, chip=Chip(kind or case.chip.kind, number, t), costs=Costs())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is trained or found once for all chips, and kept by what it depends on."""
+
+    remedy: Remedy
+    depends: tuple[object, ...]
+    case: Case = field(compare=False)
+
+    @classmethod
+    def of(cls, remedy: Remedy, case: Case) -> _Asked:
+        kind = case.chip.kind
+        designs = (getattr(kind, one.name) for one in fields(kind))
+        known = (tuple(one.items()) if isinstance(one, Mapping) else one for one in designs)
+        return cls(remedy, (case.network, case.budget, case.treated, case.chip.t, type(kind), *known), case)
 
 
 @dataclass(frozen=True)
@@ -87,11 +103,13 @@ class StagesTrainedAhead(Remedy):
     def schedule(self, case: Case) -> tuple[Schedule, float]:
         """The sets, and the seconds that training them took; the same for all chips of a kind."""
         t = self.times[-1] if self.times else case.chip.t
-        return _trained(self, _instance(case, 0, t, self.kind))
+        return _trained(_Asked.of(self, _instance(case, 0, t, self.kind)))
 
 
 @lru_cache(maxsize=1)
-def _trained(remedy: StagesTrainedAhead, case: Case) -> tuple[Schedule, float]:
+def _trained(asked: _Asked) -> tuple[Schedule, float]:
+    remedy, case = asked.remedy, asked.case
+    assert isinstance(remedy, StagesTrainedAhead)
     costs, budget, network = Costs(), case.budget, case.network
 
     def on(number: int, t: str) -> nn.Module:
@@ -156,7 +174,7 @@ class CommonChange(Remedy):
         return model
 
     def act(self, model: nn.Module, case: Case) -> nn.Module:
-        lack = _lacking(self, _instance(case, 0, case.chip.t, self.kind))
+        lack = _lacking(_Asked.of(self, _instance(case, 0, case.chip.t, self.kind)))
 
         def changed(layer: Crossbar) -> FullRank:
             stage = FullRank(layer)
@@ -170,8 +188,10 @@ class CommonChange(Remedy):
 
 @lru_cache(maxsize=1)
 @torch.no_grad()
-def _lacking(remedy: CommonChange, case: Case) -> dict[str, Tensor]:
+def _lacking(asked: _Asked) -> dict[str, Tensor]:
     """What the weights of each layer lack in the mean, (out, in, ...), behind the remedies so far."""
+    remedy, case = asked.remedy, asked.case
+    assert isinstance(remedy, CommonChange)
     found = list[dict[str, Tensor]]()
     for number in range(TRAINING, TRAINING + remedy.instances):
         layers = crossbars(_instance(case, number, case.chip.t, None).model())

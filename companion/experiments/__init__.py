@@ -2,9 +2,9 @@
 
 Chapters and sweeps call the same function. ``Params`` is a frozen dataclass of declared fields
 (:mod:`companion.fields`) whose defaults are the quick scale; ``SCALES`` holds what differs at
-``"quick"``, ``"desk"`` and ``"paper"``, and ``SMALL`` the largest sizes at which a run takes about a
-second. ``run`` returns what goes into a record: lists with one value per seed or chip, never only a mean.
-A module whose name begins with an underscore is no experiment: it holds what several of them share.
+``"quick"``, ``"desk"`` and ``"paper"``. ``run`` returns what goes into a record: lists with one value
+per seed or chip, never only a mean. A module whose name begins with an underscore is no experiment: it
+holds what several of them share.
 """
 
 from __future__ import annotations
@@ -61,12 +61,6 @@ def data(experiment: str, params: Any) -> dict[str, int]:
     """Data sets that a run with ``params`` uses, with the number of training samples of each."""
     used: dict[str, int] = _module(experiment).data(params)
     return used
-
-
-def small(experiment: str) -> dict[str, Any]:
-    """Sizes at which a run takes about a second: the experiment's ``SMALL``."""
-    sizes: dict[str, Any] = _module(experiment).SMALL
-    return sizes
 
 
 def changed(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:

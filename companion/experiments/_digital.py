@@ -18,13 +18,10 @@ import torch
 from joblib import Memory
 from torch import Tensor, nn
 
-from cimlib.arrays.multilevel import LevelSpread, SignedArray
-from cimlib.chip.hardware import Hardware
-from cimlib.remedies.ahead import NoiseTraining
-from cimlib.remedies.budget import Costs
-from cimlib.remedies.chips import Kind
-from cimlib.training.fit import fit
-from cimlib.training.objectives import CrossEntropy
+from cimlib.arrays import LevelSpread, SignedArray
+from cimlib.chip import Hardware
+from cimlib.remedies import Costs, Kind, NoiseTraining
+from cimlib.training import CrossEntropy, fit
 from companion import definitions
 from companion.experiments._task import Task
 

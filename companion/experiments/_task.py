@@ -7,23 +7,21 @@ which networks are kept: all that their weights depend on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
+from pydantic.dataclasses import dataclass as declared
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cimlib.datasets.augmentation import crop_and_flip
-from cimlib.datasets.loading import load
-from cimlib.datasets.tiny_imagenet import load_tiny_imagenet
-from cimlib.devices.draws import seeded
-from cimlib.networks.convolutional import resnet18, vgg8
-from cimlib.networks.plain import mlp
-from cimlib.remedies.budget import Budget
-from cimlib.training.fit import History, OptimizerFactory, fit
-from cimlib.training.objectives import Batch, Objective
+from cimlib.datasets import crop_and_flip, load, load_tiny_imagenet
+from cimlib.devices import require, seeded
+from cimlib.networks import mlp, resnet18, scaled, vgg8
+from cimlib.remedies import Budget
+from cimlib.training import Batch, History, Objective, OptimizerFactory, fit
+from companion.fields import STRICT, Count, Natural, Positive, Scale, TorchDevice
 
 # what the paper's code subtracts from and divides images by
 NORMALISATION = {
@@ -162,6 +160,41 @@ class Task(Budget):
             return torch.optim.Adam(groups, lr)
 
         return adam
+
+
+@declared(frozen=True, config=STRICT)
+class TaskParams:
+    """Parameters of experiments that put a digital network on chips; of the names, see :class:`Task`.
+
+    ``images`` are read on chips 0 … ``chips - 1``."""
+
+    scale: Scale = "quick"
+    network: str = "mlp"
+    dataset: str = "digits"
+    layers: Natural = 1
+    hidden: Count = 32
+    width: float = 0.125
+    epochs: Count = 40
+    n_train: Count = 1077
+    lr: Positive = 0.005
+    batch: Count = 32
+    images: Count = 360
+    chips: Count = 5
+    seed: Natural = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: TorchDevice = "cpu"
+
+    @property
+    def task(self) -> Task:
+        """The network, its images, and how it is trained and read."""
+        return Task.of(self)
+
+    def check(self, datasets: Mapping[str, tuple[str, ...]]) -> None:
+        """Raise ``ValueError`` unless the network is one of ``datasets``, and has this data set there."""
+        require(self.network in datasets, "network", self.network, ", ".join(map(repr, datasets)))
+        known = datasets[self.network]
+        require(self.dataset in known, "dataset", self.dataset, ", ".join(map(repr, known)))
+        scaled(1, self.width)
 
 
 class Augmented(Objective):

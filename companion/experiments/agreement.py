@@ -52,7 +52,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"seeds": 3, "flowers": 10},
     "paper": {"seeds": 10, "flowers": 30},
 }
-SMALL: dict[str, Any] = {"seeds": 1, "flowers": 2}
 
 
 def run(params: Params) -> dict[str, Any]:

@@ -66,7 +66,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {**_MNIST, "images": 1000, "chips": 100},
     "paper": {**_MNIST, "epochs": 100, "images": 10_000, "chips": 1000},
 }
-SMALL: dict[str, Any] = {"hidden": 16, "epochs": 1, "n_train": 200, "images": 40, "chips": 2}
 
 
 def data(params: Params) -> dict[str, int]:

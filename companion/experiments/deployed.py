@@ -64,7 +64,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"seeds": 100, "chips": 20},
     "paper": {"seeds": 1000, "chips": 20},
 }
-SMALL: dict[str, Any] = {"epochs": 5, "seeds": 3, "chips": 2}
 
 
 def run(params: Params) -> dict[str, Any]:

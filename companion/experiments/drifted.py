@@ -26,23 +26,12 @@ from typing import Annotated, Any, Literal
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.chip.attachment import cost
-from cimlib.chip.hardware import Hardware
-from cimlib.chip.programming import program
-from cimlib.chip.vera import VeRA
-from cimlib.circuits.base import Ideal
-from cimlib.circuits.converters import Converters
-from cimlib.devices.drift import Drift, RelativeDrift, seconds
-from cimlib.devices.effects import require
-from cimlib.devices.pcm import PCM
-from cimlib.devices.reram import CMOReRAM, WanReRAM
-from cimlib.networks.convolutional import scaled
-from cimlib.remedies.ahead import NoiseTraining
-from cimlib.remedies.base import Case, Composed, Remedy
+from cimlib.arrays import DoubleArray
+from cimlib.chip import Hardware, VeRA, cost, program
+from cimlib.circuits import Converters, Ideal
+from cimlib.devices import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, require, seconds
+from cimlib.remedies import Case, Chip, Composed, Costs, Kind, NoiseTraining, Remedy
 from cimlib.remedies.before_drift import TRAINING, CommonChange, StagesTrainedAhead
-from cimlib.remedies.budget import Costs
-from cimlib.remedies.chips import Chip, Kind
 from cimlib.remedies.drift import (
     STAGES,
     BatchNormStatistics,
@@ -53,8 +42,16 @@ from cimlib.remedies.drift import (
     carried,
 )
 from companion.experiments._digital import digital, ranged
-from companion.experiments._task import CHECK, Task
-from companion.fields import STRICT, Count, Fraction, Natural, Positive, Scale, TorchDevice, one_of
+from companion.experiments._task import CHECK, Task, TaskParams
+from companion.fields import (
+    STRICT,
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    one_of,
+)
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
@@ -72,7 +69,7 @@ TIMES = ("1 s", "1 minute", "1 hour", "1 day", "1 week", "1 month", "1 year", "1
 
 
 @dataclass(frozen=True, config=STRICT)
-class Params:
+class Params(TaskParams):
     """``cell``: see :data:`CELLS`. ``t``: time since programming, such as ``"10 years"``; in its place
     ``"relative"`` has ``rho``, std of a conductance relative to its target. ``adc_bits`` of every read-out, 0
     for none: full scale is the largest output that inputs of at most 1 could cause with the weights that the
@@ -98,12 +95,9 @@ class Params:
     ``width`` counts. ``precision``: of a ResNet's training, of what is trained end to end, and of readings;
     layers are distilled, factors and statistics found in single precision. Chips 0 … ``chips - 1``."""
 
-    scale: Scale = "quick"
-    network: Annotated[str, one_of(DATASETS)] = "mlp"
-    dataset: str = "digits"
     cell: Annotated[str, one_of(CELLS)] = "pcm"
     t: str = "10 years"
-    rho: float = 0.2
+    rho: NonNegative = 0.2
     adc_bits: Natural = 0
     noise_epochs: Natural = 0
     noise_lr: Positive = 0.003
@@ -122,22 +116,9 @@ class Params:
     calibrated_at: str = ""
     trained_on: Annotated[str, one_of(("", *CELLS))] = ""
     other_chip: Natural = 0
-    layers: Natural = 1
-    hidden: Count = 32
-    width: float = 0.125
-    epochs: Count = 40
-    n_train: Count = 1077
-    lr: Positive = 0.005
-    batch: Count = 32
-    images: Count = 360
-    chips: Count = 5
-    seed: Natural = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: TorchDevice = "cpu"
 
     def __post_init__(self) -> None:
-        known = DATASETS[self.network]
-        require(self.dataset in known, "dataset", self.dataset, ", ".join(map(repr, known)))
+        self.check(DATASETS)
         train, test = SIZES[self.dataset]
         limits = {"samples": train, "n_train": train, "images": test, "other_chip": TRAINING - self.chips}
         for name, most in limits.items():
@@ -151,7 +132,7 @@ class Params:
         require(self.on_chip or self.other_chip == 0, "other_chip", self.other_chip, "0 for this remedy")
         timed = self.threshold == 0 or (self.for_all and bool(self.times))
         require(timed, "threshold", self.threshold, "0 unless trained offline, on a cell with a clock")
-        seconds(self.t), scaled(1, self.width), self.kind().effect(self.t), self.treatment()
+        seconds(self.t), self.kind().effect(self.t), self.treatment()
         try:
             seconds(self.when)
             if not self.threshold:
@@ -162,11 +143,6 @@ class Params:
                 name = "calibrated_at"
                 allowed = f"'', or a time at which {self.trained_on or self.cell!r} is known"
             require(False, name, getattr(self, name), f"{allowed} ({error})")
-
-    @property
-    def task(self) -> Task:
-        """The network, its images, and how it is trained and read."""
-        return Task.of(self)
 
     @property
     def for_all(self) -> bool:
@@ -273,20 +249,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "images": 10_000,
         "chips": 100,
     },
-}
-SMALL: dict[str, Any] = {
-    "hidden": 16,
-    "width": 0.0625,
-    "epochs": 2,
-    "n_train": 300,
-    "noise_epochs": 1,
-    "samples": 40,
-    "calibration_epochs": 2,
-    "instances": 2,
-    "images": 60,
-    "chips": 2,
-    "seed": 1,
-    "other_chip": 1,
 }
 
 

@@ -20,24 +20,27 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.arrays.base import Array
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.arrays.single import SingleArray
-from cimlib.chip.hardware import Hardware
-from cimlib.devices.defects import Clusters, DeadLines, stuck_rates
-from cimlib.devices.effects import Device, Effect, Lognormal, StuckAt, require
-from cimlib.methods.retraining import Retraining
-from cimlib.networks.convolutional import snapshot_places
-from cimlib.remedies.ahead import NoiseTraining
-from cimlib.remedies.base import Case, Composed, Remedy
+from cimlib.arrays import Array, DoubleArray, SingleArray
+from cimlib.chip import Hardware
+from cimlib.devices import Clusters, DeadLines, Device, Effect, Lognormal, StuckAt, require, stuck_rates
+from cimlib.methods import Retraining
+from cimlib.remedies import (
+    Adjusted,
+    Case,
+    Chip,
+    Composed,
+    DeviceUpdates,
+    FaultMapping,
+    Freezing,
+    NoiseTraining,
+    Remedy,
+    Retrained,
+)
 from cimlib.remedies.budget import READ, Costs
-from cimlib.remedies.cells import Adjusted, DeviceUpdates, FaultMapping, Freezing, Retrained
-from cimlib.remedies.chips import Chip
 from cimlib.remedies.inspection import Inspected
-from cimlib.training.fit import accuracy
-from cimlib.training.pulses import Pulses
+from cimlib.training import Pulses, accuracy
 from companion.experiments._digital import digital, ranged
-from companion.experiments._task import Task
+from companion.experiments._task import TaskParams
 from companion.fields import (
     STRICT,
     Count,
@@ -45,8 +48,6 @@ from companion.fields import (
     Natural,
     NonNegative,
     Positive,
-    Scale,
-    TorchDevice,
     one_of,
 )
 
@@ -56,7 +57,7 @@ SENSITIVE = 1000  # images for the sensitivity of the weights
 
 
 @dataclass(frozen=True, config=STRICT)
-class Params:
+class Params(TaskParams):
     """The cell: ``sigma``, std of ln g of each cell, ``clip`` keeps it in its range; ``stuck``, fraction of
     cells, ``reading`` says whether mostly on or off, ``cluster`` the edge of a block of them; ``dead``,
     fraction of rows and of columns that are open. ``g_min``: µS, of 100. ``w_range``: weight of the full
@@ -69,14 +70,8 @@ class Params:
     ``tile`` cells (0: no limit); ``penalty`` on weights where the chip is imperfect; ``retrain_epochs`` over
     ``n_retrain`` images; freezing fixes ``per_step`` weights and trains for a batch. Then ``iterations`` on
     the device, of ``pulse_batch`` images at the rate ``pulse_lr``, in cells of ``levels`` pulses that scatter
-    by ``cycle_to_cycle``, fraction of the range.
+    by ``cycle_to_cycle``, fraction of the range."""
 
-    ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of convolutional
-    networks ``width`` counts. Chips 0 … ``chips - 1``."""
-
-    scale: Scale = "quick"
-    network: Annotated[str, one_of(DATASETS)] = "mlp"
-    dataset: str = "digits"
     remedy: Annotated[str, one_of(REMEDIES)] = "both"
     array: Literal["double", "single"] = "double"
     sigma: float = 0.0
@@ -102,25 +97,12 @@ class Params:
     pulse_lr: Positive = 0.05
     levels: Count = 1000
     cycle_to_cycle: float = 0.001
-    layers: Natural = 1
-    hidden: Count = 32
-    width: float = 0.125
-    epochs: Count = 40
-    n_train: Count = 1077
-    lr: Positive = 0.005
     retrain_epochs: Count = 10
     n_retrain: Count = 1077
     retrain_lr: Positive = 0.005
-    batch: Count = 32
-    images: Count = 360
-    chips: Count = 5
-    seed: Natural = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    device: TorchDevice = "cpu"
 
     def __post_init__(self) -> None:
-        known = DATASETS[self.network]
-        require(self.dataset in known, "dataset", self.dataset, ", ".join(map(repr, known)))
+        self.check(DATASETS)
         joint = self.routing == "rows" or (
             self.network != "resnet18" and self.remedy != "adjusted" and self.spares == 0
         )
@@ -134,14 +116,7 @@ class Params:
         require(told, "mismeasured", self.mismeasured, "0 if sigma is (std of ln g)")
         written = not self.iterations or self.clip or self.sigma == 0
         require(written, "clip", self.clip, "True for iterations on the device at sigma > 0")
-        if self.network != "mlp":
-            snapshot_places(self.network, self.width)
         self.hardware(), Composed(self.treatment(), self.updates())
-
-    @property
-    def task(self) -> Task:
-        """The network, its images, and how it is trained and read."""
-        return Task.of(self)
 
     def hardware(self) -> Hardware:
         """The cells in their array."""
@@ -198,18 +173,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "quick": {},
     "desk": {**_MLP, **_SCHEDULE, "retrain_epochs": 4, "chips": 10},
     "paper": {**_MLP, **_SCHEDULE, "n_retrain": 50_000, "retrain_epochs": 10, "images": 10_000, "chips": 100},
-}
-SMALL: dict[str, Any] = {
-    "hidden": 16,
-    "width": 0.0625,
-    "epochs": 2,
-    "n_train": 300,
-    "retrain_epochs": 2,
-    "n_retrain": 128,
-    "iterations": 3,
-    "images": 60,
-    "chips": 2,
-    "seed": 1,
 }
 
 

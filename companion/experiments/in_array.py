@@ -62,7 +62,6 @@ class Params:
 
 
 SCALES: dict[str, dict[str, Any]] = {"quick": {}, "desk": {"seeds": 200}, "paper": {"seeds": 1000}}
-SMALL: dict[str, Any] = {"epochs": 12, "seeds": 2}
 
 
 def run(params: Params) -> dict[str, Any]:

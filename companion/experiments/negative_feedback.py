@@ -13,20 +13,14 @@ from typing import Annotated, Any, Literal
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.arrays.multilevel import RATIOS, LevelSpread, SignedArray
-from cimlib.chip.fabrication import using
-from cimlib.chip.hardware import Hardware
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import require
-from cimlib.methods.correctnet import CorrectNet
-from cimlib.methods.negative_feedback import OVF, NoiseAveraging, Temperature
-from cimlib.methods.snapshots import IRS, snapshot_heads
-from cimlib.networks.convolutional import SNAPSHOTS, scaled, snapshot_places
-from cimlib.remedies.ahead import NoiseTraining
-from cimlib.remedies.budget import Costs
-from cimlib.remedies.chips import Kind
-from cimlib.training.fit import History
-from cimlib.training.objectives import CrossEntropy, Objective
+from cimlib.arrays import RATIOS, LevelSpread, SignedArray
+from cimlib.chip import Hardware, using
+from cimlib.datasets import load
+from cimlib.devices import require
+from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature, snapshot_heads
+from cimlib.networks import SNAPSHOTS, scaled, snapshot_places
+from cimlib.remedies import Costs, Kind, NoiseTraining
+from cimlib.training import CrossEntropy, History, Objective
 from companion.experiments._task import CHECK, ENDS, NORMALISATION, Task
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
 
@@ -167,15 +161,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "images": 10_000,
         "chips": 200,
     },
-}
-SMALL: dict[str, Any] = {
-    "width": 0.0625,
-    "epochs": 1,
-    "n_train": 64,
-    "batch": 16,
-    "images": 40,
-    "chips": 2,
-    "seed": 1,
 }
 
 

@@ -17,23 +17,15 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.arrays.base import Array
-from cimlib.arrays.pairs import DoubleArray
-from cimlib.arrays.single import SingleArray
-from cimlib.chip.crossbar import Crossbar, crossbars
-from cimlib.chip.fabrication import fabricate
-from cimlib.chip.hardware import Hardware
-from cimlib.circuits.opamp import OpAmp
-from cimlib.datasets.loading import load
-from cimlib.devices.effects import Lognormal, require
-from cimlib.networks.plain import mlp
-from cimlib.remedies.base import Case, Composed, Remedy
-from cimlib.remedies.budget import Budget
-from cimlib.remedies.cells import Retrained
-from cimlib.remedies.chips import Chip
+from cimlib.arrays import Array, DoubleArray, SingleArray
+from cimlib.chip import Crossbar, Hardware, crossbars, fabricate
+from cimlib.circuits import OpAmp
+from cimlib.datasets import load
+from cimlib.devices import Lognormal, require
+from cimlib.networks import mlp
+from cimlib.remedies import Budget, Case, Chip, Composed, Remedy, Retrained
 from cimlib.remedies.inspection import Emulated
-from cimlib.training.fit import History, OptimizerFactory, fit
-from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from cimlib.training import Batch, CrossEntropy, History, Objective, OptimizerFactory, fit
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
@@ -153,14 +145,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "quick": {},
     "desk": {**_MNIST, "epochs": 8, "update_epochs": 1, "n_update": 20_000, "chips": 10},
     "paper": {**_MNIST, "epochs": 12, "update_epochs": 10, "n_update": 50_000, "chips": 10},
-}
-SMALL: dict[str, Any] = {
-    "epochs": 1,
-    "update_epochs": 1,
-    "n_train": 400,
-    "n_update": 200,
-    "images": 60,
-    "chips": 2,
 }
 
 

@@ -63,7 +63,6 @@ class Params:
 
 
 SCALES: dict[str, dict[str, Any]] = {"quick": {}, "desk": {"seeds": 100}, "paper": {"seeds": 1000}}
-SMALL: dict[str, Any] = {"epochs": 6, "update_epochs": 3, "seeds": 2}
 
 
 @plain(frozen=True)

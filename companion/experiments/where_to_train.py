@@ -86,7 +86,6 @@ SCALES: dict[str, dict[str, Any]] = {
     "desk": {"chips": 20},
     "paper": {"chips": 100, "hidden": 256, "epochs": 50},
 }
-SMALL: dict[str, Any] = {"epochs": 2, "hidden": 16, "chips": 2}
 
 
 def data(params: Params) -> dict[str, int]:

@@ -35,7 +35,7 @@ def tree(tmp_path, monkeypatch):
 
     monkeypatch.setattr(twins, "_checkout", checkout)
     monkeypatch.setattr(twins, "FOLDER", tmp_path / "twins")
-    monkeypatch.setattr(experiments, "small", lambda experiment: SIZES)
+    monkeypatch.setitem(twins.SMALL, "deployed", SIZES)
     return copied
 
 
@@ -70,7 +70,7 @@ def test_a_commit_that_did_not_make_the_records_is_refused(tree):
 
 @pytest.mark.parametrize("experiment", experiments.names())
 def test_every_experiment_has_small_sizes_that_are_its_parameters_and_allowed(experiment):
-    sizes = experiments.small(experiment)
+    sizes = twins.SMALL[experiment]
     params = asdict(experiments.resolve(experiment, {"scale": "desk"}))
     assert set(sizes) <= set(params)
     cut = twins.small(experiment, params)

@@ -136,3 +136,16 @@ def test_composed_remedies_know_what_their_parts_know():
     both = Composed(NoiseTraining(), Composed(FaultMapping(), Compensation()))
     assert both.steps == ("train", "map", "compensate")
     assert both.knows == {"the kind of chip", "images", "labels", "this chip"}
+
+
+def test_what_is_trained_ahead_is_trained_once_also_for_designs_by_layer(network):
+    """Layer by layer or one for all: the same chips, so the same set of stages."""
+    one = chip().kind.hardware
+    by_layer = Kind({layer.name: one for layer in crossbars(chip().holds(network))})
+    for remedy in (StagesTrainedAhead(Stages("vera", 4), 40, 1, 0.1, 2), CommonChange(2)):
+        made = [remedy.apply(network, Chip(kind, 0, "1 year"), BUDGET) for kind in (chip().kind, by_layer)]
+        again = remedy.apply(network, Chip(by_layer, 1, "1 year"), BUDGET)
+        stages = [
+            {k: v for k, v in model.state_dict().items() if ".digital." in k} for model in (*made, again)
+        ]
+        assert stages[0] and all(torch.equal(v, other[k]) for other in stages for k, v in stages[0].items())
