@@ -56,7 +56,7 @@ stale: $(STAMP)
 	@$(BIN)/python -m companion.records stale
 
 recheck: $(STAMP)
-	@$(BIN)/python -m companion.recheck $(if $(AGAINST),--against "$(AGAINST)") $(EXPERIMENT)
+	@$(BIN)/python -m companion.recheck $(if $(AGAINST),--against "$(AGAINST)") $(if $(MINUTES),--minutes $(MINUTES)) $(EXPERIMENT)
 
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py

@@ -88,7 +88,7 @@ def test_an_interrupted_recheck_goes_on_where_it_stopped(older, monkeypatch):
 
 def test_a_sample_has_every_value_of_every_parameter_and_cheap_records_first():
     def record(seconds, **params):
-        return {"seconds": seconds, "params": params}
+        return {"seconds": seconds, "params": params, "result": {}}
 
     found = [record(9, a=1, b=1), record(1, a=1, b=2), record(1, a=2, b=1), record(1, a=1, b=1)]
     assert recheck.covering(found) == [found[1], found[2]]
@@ -150,8 +150,8 @@ def test_it_says_beforehand_how_long_it_takes_and_then_how_far_it_is(older, monk
     assert told[1:] == [f"deployed: {first} agrees, 1 of 2", f"deployed: {second} agrees, 2 of 2"]
 
 
-def test_against_a_commit_all_are_run_small_and_a_sample_has_every_choice(older, monkeypatch):
-    """Numbers are left to the small runs, so one of two records that differ in a number is enough."""
+def test_against_a_commit_all_are_run_small_and_some_at_full_size(older, monkeypatch):
+    """How many, the minutes say; one at least."""
     asked = []
 
     def compare(experiment, stale, commit):
@@ -159,11 +159,25 @@ def test_against_a_commit_all_are_run_small_and_a_sample_has_every_choice(older,
         return len(stale)
 
     monkeypatch.setattr(twins, "compare", compare)
-    (one,) = recheck.recheck("deployed", against="abc")
+    (one,) = recheck.recheck("deployed", against="abc", minutes=0)
     assert asked == [("deployed", 2, "abc")] and records.stale() == []
     notes = [records.load(path)["rechecked"][-1] for path in older]
     assert [(note["small"], note["rerun"]) for note in notes] == [(2, [one])] * 2
     assert recheck.recheck("deployed", against="abc") == [] and len(asked) == 1
+
+
+def test_the_cheapest_records_fill_the_minutes_and_a_shared_training_counts(monkeypatch):
+    def record(seconds, training=None, threads=1):
+        result = {} if training is None else {"training_seconds": [training]}
+        return {"seconds": seconds, "threads": threads, "result": result}
+
+    monkeypatch.setattr(recheck, "cpu_count", lambda: 2)
+    read_only, trained, short, wide = record(10, 200), record(150, 140), record(60), record(61, threads=2)
+    found = [read_only, trained, wide, short]
+    assert recheck.cheapest(found, 0) == [short]
+    assert recheck.cheapest(found, 1.6) == [short, wide]
+    assert recheck.cheapest(found, 3) == [short, wide, trained]
+    assert recheck.cheapest(found, 60) == [short, wide, trained, read_only]
 
 
 def test_against_a_commit_that_differs_nothing_is_accepted(older, monkeypatch, capsys):
