@@ -43,8 +43,7 @@ def notebook_sources(path: str | Path) -> list[Path]:
     """Files of ours that the import statements of the notebook at `path` reach, sorted.
 
     A notebook that reaches `companion.experiments` reaches the experiments that it names in a
-    string, and all of them if it names none or draws from the ledger of claims. Modules whose
-    names begin with an underscore are no experiments: they count where they are imported.
+    string, and all of them if it names none or draws from the ledger of claims.
     """
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -54,7 +53,6 @@ def notebook_sources(path: str | Path) -> list[Path]:
     if file_of(BY_NAME) not in reached:
         return reached
     experiments = {module for module in all_modules() if module.startswith(f"{BY_NAME}.")}
-    experiments = {module for module in experiments if not module.startswith(f"{BY_NAME}._")}
     nodes = (node for tree in trees for node in ast.walk(tree))
     words = {node.value for node in nodes if isinstance(node, ast.Constant)}
     named = {module for module in experiments if module.rpartition(".")[2] in words}

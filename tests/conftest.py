@@ -10,7 +10,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 from hypothesis import settings
 
-from companion.experiments import _digital
+from companion.tasks import kept
 
 settings.register_profile("book", derandomize=True, deadline=None, database=None)
 settings.load_profile("book")
@@ -18,4 +18,4 @@ settings.load_profile("book")
 
 @pytest.fixture(autouse=True)
 def nothing_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_digital, "FOLDER", Path(os.devnull, "networks"))
+    monkeypatch.setattr(kept, "FOLDER", Path(os.devnull, "networks"))

@@ -3,8 +3,8 @@
 Chapters and sweeps call the same function. ``Params`` is a frozen dataclass of declared fields
 (:mod:`companion.fields`) whose defaults are the quick scale; ``SCALES`` holds what differs at
 ``"quick"``, ``"desk"`` and ``"paper"``. ``run`` returns what goes into a record: lists with one value
-per seed or chip, never only a mean. A module whose name begins with an underscore is no experiment: it
-holds what several of them share.
+per seed or chip, never only a mean. What several experiments
+share is in :mod:`companion.tasks`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from companion.fields import checked
 def names() -> list[str]:
     """Names of all experiments."""
     found = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in found if not name.startswith("_"))
+    return sorted(found)
 
 
 def _module(experiment: str) -> ModuleType:

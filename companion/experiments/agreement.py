@@ -16,10 +16,10 @@ from cimlib.bench import spice
 from cimlib.chip import crossbars
 from cimlib.circuits import OpAmp
 from companion.experiments import offsets_iris
-from companion.experiments._iris import SIZES
-from companion.experiments._iris import data as data
 from companion.experiments.offsets import STRUCTURES
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
+from companion.tasks.iris import SIZES
+from companion.tasks.iris import data as data
 
 
 @dataclass(frozen=True, config=STRICT)

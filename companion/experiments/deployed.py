@@ -16,10 +16,10 @@ from cimlib.arrays import Array, DoubleArray, SingleArray, power
 from cimlib.chip import Crossbar, crossbars
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt, require
 from cimlib.training import Replicas, accuracy
-from companion.experiments._iris import Iris
-from companion.experiments._iris import data as data
-from companion.experiments._results import rounded
 from companion.fields import STRICT, Count, Fraction, NonNegative, Scale, one_of
+from companion.tasks.iris import Iris
+from companion.tasks.iris import data as data
+from companion.tasks.results import rounded
 
 STRUCTURES: dict[str, Array] = {
     "double": DoubleArray(),

@@ -41,8 +41,6 @@ from cimlib.remedies.drift import (
     Stages,
     carried,
 )
-from companion.experiments._digital import digital, ranged
-from companion.experiments._task import CHECK, Task, TaskParams
 from companion.fields import (
     STRICT,
     Count,
@@ -52,6 +50,8 @@ from companion.fields import (
     Positive,
     one_of,
 )
+from companion.tasks.kept import digital, ranged
+from companion.tasks.task import CHECK, Task, TaskParams
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}

@@ -39,8 +39,6 @@ from cimlib.remedies import (
 from cimlib.remedies.budget import READ, Costs
 from cimlib.remedies.inspection import Inspected
 from cimlib.training import Pulses, accuracy
-from companion.experiments._digital import digital, ranged
-from companion.experiments._task import TaskParams
 from companion.fields import (
     STRICT,
     Count,
@@ -50,6 +48,8 @@ from companion.fields import (
     Positive,
     one_of,
 )
+from companion.tasks.kept import digital, ranged
+from companion.tasks.task import TaskParams
 
 REMEDIES = ("none", "noise", "mapping", "retraining", "both", "adjusted", "freezing")
 DATASETS = {"mlp": ("digits", "mnist"), "vgg8": ("mnist",), "resnet18": ("cifar10",)}

@@ -15,11 +15,11 @@ from pydantic.dataclasses import dataclass
 from cimlib import Hardware, fit
 from cimlib.devices import StuckAt
 from cimlib.training import CrossEntropy, Pair, PulseOptimizer, Pulses, Replicas, Rounding, Rule, accuracy
-from companion.experiments._iris import SIZES, Iris
-from companion.experiments._iris import data as data
-from companion.experiments._results import rounded, tenths
 from companion.experiments.deployed import STRUCTURES
 from companion.fields import STRICT, Count, Fraction, NonNegative, Positive, Scale, one_of
+from companion.tasks.iris import SIZES, Iris
+from companion.tasks.iris import data as data
+from companion.tasks.results import rounded, tenths
 
 
 @dataclass(frozen=True, config=STRICT)

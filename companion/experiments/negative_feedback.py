@@ -21,8 +21,8 @@ from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature, sn
 from cimlib.networks import SNAPSHOTS, scaled, snapshot_places
 from cimlib.remedies import Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, History, Objective
-from companion.experiments._task import CHECK, ENDS, NORMALISATION, Task
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
+from companion.tasks.task import CHECK, ENDS, NORMALISATION, Task
 
 METHODS = ("plain", "noise", "temperature", "averaging", "correctnet", "ovf", "irs")
 # β of the paper for OVF and IRS

@@ -17,11 +17,11 @@ from cimlib.bench import measured
 from cimlib.chip import crossbars
 from cimlib.circuits import OpAmp
 from cimlib.training import Batch, CrossEntropy, Replicas, accuracy
-from companion.experiments._iris import SIZES, Iris
-from companion.experiments._iris import data as data
-from companion.experiments._results import rounded
 from companion.experiments.offsets import AT_ZERO, RAILS, SPAN, STRUCTURES, design, in_range, largest
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
+from companion.tasks.iris import SIZES, Iris
+from companion.tasks.iris import data as data
+from companion.tasks.results import rounded
 
 
 @dataclass(frozen=True, config=STRICT)

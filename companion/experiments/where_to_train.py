@@ -26,8 +26,8 @@ from cimlib.circuits import OpAmp
 from cimlib.devices import require
 from cimlib.networks import mlp
 from cimlib.training import CrossEntropy, History, PulseOptimizer, Pulses, Replicas, accuracy, write_verify
-from companion.experiments._results import rounded, tenths
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
+from companion.tasks.results import rounded, tenths
 
 METHODS = ("offline", "in-situ", "on-chip", "hardware-conscious")
 IN_ARRAY = ("in-situ", "on-chip")

@@ -5,7 +5,8 @@ import torch
 from tiny import TINY, run
 
 from companion import experiments
-from companion.experiments import _iris, deployed, in_array
+from companion.experiments import deployed, in_array
+from companion.tasks import iris
 
 
 def test_without_errors_every_structure_classifies_like_software():
@@ -52,7 +53,7 @@ def test_stuck_on_and_stuck_off_are_not_exchanged_in_the_array():
 def fabricated(monkeypatch):
     """The chips that an experiment fabricates, in order."""
     chips = []
-    for module in (deployed, _iris):
+    for module in (deployed, iris):
 
         def recording(network, chip, fabricate=module.fabricate):
             chips.append(chip)

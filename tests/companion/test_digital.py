@@ -13,9 +13,11 @@ from cimlib.chip import Hardware, crossbars
 from cimlib.remedies import Kind
 from cimlib.training import CrossEntropy
 from companion import definitions, experiments, sources
-from companion.experiments import _digital, _task, drifted, imperfections, negative_feedback
-from companion.experiments._digital import digital, ranged
-from companion.experiments._task import Task
+from companion.experiments import drifted, imperfections, negative_feedback
+from companion.tasks import kept
+from companion.tasks import task as task_module
+from companion.tasks.kept import digital, ranged
+from companion.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Task.of(imperfections.Params(hidden=8, epochs=1, n_train=100))
@@ -32,8 +34,8 @@ def asked_anew():
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """Where networks are kept."""
-    monkeypatch.setattr(_digital, "FOLDER", tmp_path / "_build" / "networks")
-    return _digital.FOLDER
+    monkeypatch.setattr(kept, "FOLDER", tmp_path / "_build" / "networks")
+    return kept.FOLDER
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def trainings(monkeypatch):
         found.append(type(model).__name__)
         return own(model, *arguments, **options)
 
-    for module in (_digital, _task):
+    for module in (kept, task_module):
         monkeypatch.setattr(module, "fit", lambda *a, own=module.fit, **k: fit(*a, own=own, **k))
     return found
 
@@ -149,7 +151,7 @@ def test_another_network_is_trained_for_itself(given, folder, trainings):
 @pytest.mark.parametrize(
     ("owner", "name", "value"),
     [
-        (_digital, "CODE", "another digest"),
+        (kept, "CODE", "another digest"),
         (torch, "__version__", "another version"),
         (torch, "get_num_threads", lambda: 7),
     ],
@@ -165,10 +167,10 @@ def test_by_other_code_or_arithmetic_it_is_trained_anew(owner, name, value, fold
 
 
 def test_the_code_of_a_network_is_all_that_its_training_imports():
-    own = ("companion.experiments._digital", "_weights")
-    assert definitions.digest(*own) == _digital.CODE
+    own = ("companion.tasks.kept", "_weights")
+    assert definitions.digest(*own) == kept.CODE
     reached = {one.module.rpartition(".")[2] for one in definitions.reached(*own)}
-    called = {"_digital", "_task", "ahead", "fit", "plain", "convolutional", "augmentation", "loading"}
+    called = {"kept", "task", "ahead", "fit", "plain", "convolutional", "augmentation", "loading"}
     assert called <= reached
 
 
@@ -192,8 +194,8 @@ def test_where_nothing_can_be_written_a_network_is_trained_and_not_kept(
     why, tmp_path, trainings, monkeypatch
 ):
     if why == "it is read-only":
-        monkeypatch.setattr(_digital, "FOLDER", tmp_path)
-        monkeypatch.setattr(_digital.os, "access", lambda path, mode: False)
+        monkeypatch.setattr(kept, "FOLDER", tmp_path)
+        monkeypatch.setattr(kept.os, "access", lambda path, mode: False)
     assert same(weights(SMALL), weights(SMALL))
     assert len(trainings) == 2 and not list(tmp_path.iterdir())
 
@@ -203,25 +205,22 @@ def test_processes_that_train_the_same_network_at_once_get_the_same_and_leave_it
 import sys
 from pathlib import Path
 import torch
-from companion.experiments import _digital, _task
+from companion.tasks import kept, task as task_module
 torch.set_num_threads({torch.get_num_threads()})
-_digital.FOLDER = Path({str(folder)!r})
-found = _digital.digital(_task.{SMALL!r})
+kept.FOLDER = Path({str(folder)!r})
+found = kept.digital(task_module.{SMALL!r})
 print([value.flatten().tolist() for value in found.state_dict().values()])
 """
     run = [sys.executable, "-W", "error", "-c", code]
     both = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
     (one, _), (other, _) = (process.communicate(timeout=300) for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    kept = [value.flatten().tolist() for value in weights(SMALL).values()]
-    assert one == other == f"{kept}\n"
+    expected = [value.flatten().tolist() for value in weights(SMALL).values()]
+    assert one == other == f"{expected}\n"
     assert trainings == []
 
 
-def test_a_module_that_experiments_share_is_none_of_them_and_is_part_of_their_code():
-    assert "_digital" not in experiments.names()
-    with pytest.raises(ValueError, match="experiment = '_digital' is unknown"):
-        experiments.resolve("_digital", {})
+def test_what_experiments_share_is_part_of_their_code():
     for name in ("drifted", "imperfections"):
-        assert Path(_digital.__file__) in sources.sources(f"companion.experiments.{name}")
-    assert Path(_digital.__file__) not in sources.sources("companion.experiments.deployed")
+        assert Path(kept.__file__) in sources.sources(f"companion.experiments.{name}")
+    assert Path(kept.__file__) not in sources.sources("companion.experiments.deployed")

@@ -15,10 +15,11 @@ from cimlib.chip import crossbars
 from cimlib.datasets import IMAGES, load
 from cimlib.remedies import Case, Chip, Instances, Stages, before_drift, budget, carried
 from companion import experiments
-from companion.experiments import _digital, drifted
-from companion.experiments._digital import digital
-from companion.experiments._task import Task
+from companion.experiments import drifted
 from companion.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES, Params
+from companion.tasks import kept as kept_networks
+from companion.tasks.kept import digital
+from companion.tasks.task import Task
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
 TINY |= {"calibration_epochs": 5, "calibration_lr": 0.1, "instances": 2}
@@ -342,14 +343,14 @@ def test_no_pass_of_an_evaluation_sees_more_images_than_it_should(monkeypatch):
 
 @pytest.mark.parametrize("given", [{"noise_epochs": 2, "remedy": "none"}, OFFLINE])
 def test_training_ahead_is_timed_without_the_network_that_it_starts_from(given, monkeypatch):
-    clock, train = [0.0], _digital._weights
+    clock, train = [0.0], kept_networks._weights
     made = (digital, before_drift._trained)
 
     def slow(*arguments):
         clock[0] += 100
         return train(*arguments)
 
-    monkeypatch.setattr(_digital, "_weights", slow)
+    monkeypatch.setattr(kept_networks, "_weights", slow)
     monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     for kept in made:
         kept.cache_clear()
@@ -367,7 +368,7 @@ def narrow(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
     monkeypatch.setattr(Task, "split", lambda task, split, n=None: (x[:n], y[:n]))
-    monkeypatch.setattr(_digital, "_weights", lambda task, *rest: task.blank().state_dict())
+    monkeypatch.setattr(kept_networks, "_weights", lambda task, *rest: task.blank().state_dict())
     small = {"network": "resnet18", "dataset": "cifar10", "width": 1 / 32, "images": 20, "chips": 1}
     given = Params(**{**TINY, **small, "samples": 4, "calibration_epochs": 2, "remedy": "batchnorm"})
     digital.cache_clear()

@@ -10,9 +10,11 @@ from cimlib.chip import Mapped, crossbars, fabricate
 from cimlib.methods import fault_map
 from cimlib.remedies import Case, Chip
 from cimlib.training import accuracy
-from companion.experiments import _digital, _task, imperfections
-from companion.experiments._digital import digital
+from companion.experiments import imperfections
 from companion.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, run
+from companion.tasks import kept
+from companion.tasks import task as task_module
+from companion.tasks.kept import digital
 
 SMALL = Params(epochs=10, lr=0.02, retrain_epochs=4, n_retrain=500, retrain_lr=0.01, chips=2, per_step=100)
 TRAINED = SMALL.task
@@ -282,20 +284,20 @@ def test_clean_is_of_the_digital_network_whatever_its_chips_are():
 def test_colour_images_are_cropped_and_mirrored_in_retraining_and_normalised(monkeypatch, precision):
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(40, 3, 32, 32, generator=generator), torch.arange(40) % 10
-    monkeypatch.setattr(_task, "load", lambda name, split, n=None: (x[:n], y[:n]))
+    monkeypatch.setattr(task_module, "load", lambda name, split, n=None: (x[:n], y[:n]))
     used = []
 
-    class Augmented(_task.Augmented):
+    class Augmented(task_module.Augmented):
         def __init__(self, objective, black, seed):
             used.append((type(objective).__name__, black.flatten().tolist()))
             super().__init__(objective, black, seed)
 
-    monkeypatch.setattr(_task, "Augmented", Augmented)
+    monkeypatch.setattr(task_module, "Augmented", Augmented)
     params = Params(network="resnet18", dataset="cifar10", width=1 / 16, precision=precision)
     params = replace(params, epochs=1, n_train=40, retrain_epochs=1, n_retrain=40, images=10, chips=1)
     found = run(replace(params, iterations=1))
     assert [name for name, _ in used] == ["CrossEntropy", "Retraining"]
-    mean, std = _task.NORMALISATION["cifar10"]
+    mean, std = task_module.NORMALISATION["cifar10"]
     assert used[1][1] == pytest.approx([-m / s for m, s in zip(mean, std, strict=True)])
     assert found["writes"][0] > 0
 
@@ -312,7 +314,7 @@ def test_every_network_has_data():
 
 @pytest.mark.parametrize("given", [{"images": 361}, {"n_train": 1078}])
 def test_more_images_than_there_are_are_refused_before_any_training(monkeypatch, given):
-    for module in (_digital, _task):
+    for module in (kept, task_module):
         monkeypatch.setattr(module, "fit", None)
     with pytest.raises(ValueError, match="is not an integer in 1"):
         run(replace(Params(), seed=123, **given))

@@ -15,7 +15,8 @@ from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
 from cimlib.networks import SNAPSHOTS, vgg8
 from cimlib.training import CrossEntropy, accuracy
 from companion import experiments
-from companion.experiments import _task, negative_feedback
+from companion.experiments import negative_feedback
+from companion.tasks import task as task_module
 
 NARROW = TINY["negative_feedback"]
 
@@ -25,12 +26,12 @@ def fits(monkeypatch):
     """The arguments of every training: (model, objective, options); each network is trained anew."""
     made = []
 
-    def recording(model, objective, data, fit=_task.fit, **options):
+    def recording(model, objective, data, fit=task_module.fit, **options):
         made.append((model, objective, options))
         return fit(model, objective, data, **options)
 
     negative_feedback.trained.cache_clear()
-    monkeypatch.setattr(_task, "fit", recording)
+    monkeypatch.setattr(task_module, "fit", recording)
     yield made
     negative_feedback.trained.cache_clear()
 
@@ -261,18 +262,18 @@ def test_mnist_is_fed_as_the_paper_feeds_it_and_digits_are_not_resized():
         assert -1 <= x.min() < -0.95 and 0.8 < x.max() <= 1
 
 
-@pytest.mark.parametrize("dataset", _task.COLOUR)
+@pytest.mark.parametrize("dataset", task_module.COLOUR)
 def test_colours_are_measured_from_the_papers_mean_in_units_of_its_deviation(monkeypatch, dataset):
     params = feedback(network="resnet18", dataset=dataset)
     mean, std = (value[None] for value in params.task.normalisation())
     published = (mean.flatten().tolist(), std.flatten().tolist())
-    assert published == tuple(map(pytest.approx, _task.NORMALISATION[dataset]))
+    assert published == tuple(map(pytest.approx, task_module.NORMALISATION[dataset]))
 
     def given(*name_split_n):
         return torch.cat((mean, mean + std)).expand(2, 3, 32, 32), torch.tensor([0, 1])
 
-    monkeypatch.setattr(_task, "load", given)
-    monkeypatch.setattr(_task, "load_tiny_imagenet", given)
+    monkeypatch.setattr(task_module, "load", given)
+    monkeypatch.setattr(task_module, "load_tiny_imagenet", given)
     x, _ = params.task.split("train", 2)
     torch.testing.assert_close(x[0], torch.zeros(3, 32, 32))
     torch.testing.assert_close(x[1], torch.ones(3, 32, 32))
@@ -304,7 +305,7 @@ def test_colour_images_alone_are_cropped_and_mirrored_and_beyond_the_edge_they_a
     generator = torch.Generator().manual_seed(0)
     side, channels = (32, 3) if augmented else (8, 1)
     x, y = torch.rand(64, channels, side, side, generator=generator), torch.arange(64) % 10
-    monkeypatch.setattr(_task, "load", lambda *given: (x, y))
+    monkeypatch.setattr(task_module, "load", lambda *given: (x, y))
     task = feedback(dataset=dataset, width=1 / 16).task
     fed, _ = task.split("train")
     objective = Seen()
@@ -321,7 +322,7 @@ def test_colour_images_alone_are_cropped_and_mirrored_and_beyond_the_edge_they_a
 
 def test_augmentation_passes_on_what_a_method_trains():
     irs = feedback(method="irs").objective()
-    augmented = _task.Augmented(irs, torch.zeros(1, 1, 1), 0)
+    augmented = task_module.Augmented(irs, torch.zeros(1, 1, 1), 0)
     model = feedback().task.blank()
     augmented.setup(model)
     assert len(list(augmented.parameters(model))) == len(list(model.parameters())) + 3 * 4

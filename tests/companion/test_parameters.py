@@ -15,7 +15,6 @@ from cimlib.remedies import before_drift
 from cimlib.training import Pair, Rounding, Rule
 from companion import experiments
 from companion.experiments import (
-    _digital,
     chip_spread,
     deployed,
     drifted,
@@ -24,6 +23,7 @@ from companion.experiments import (
     offsets,
     where_to_train,
 )
+from companion.tasks import kept
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -40,7 +40,7 @@ OUTCOME = {
     "where_to_train": ["pulses"],
 }
 TRAINED_ONCE = (
-    _digital.digital,
+    kept.digital,
     before_drift._trained,
     before_drift._lacking,
     imperfections._prepared,

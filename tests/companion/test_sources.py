@@ -92,19 +92,6 @@ def test_what_is_imported_by_name_is_found_by_the_name(toy: Path) -> None:
     assert reached(toy, "from toy import runs") == everything
 
 
-def test_what_experiments_share_counts_where_it_is_imported_and_is_not_found_by_a_name(toy: Path) -> None:
-    (toy / "runs" / "_shared.py").write_text("")
-    (toy / "runs" / "third.py").write_text("from toy.runs._shared import x\n")
-    sources.all_modules.cache_clear()
-    call = "runs.run('second'), runs.run('_shared')"
-    assert reached(toy, "from toy import runs", call) == ["runs/__init__", "runs/second"]
-    assert reached(toy, "from toy import runs", "'third'") == [
-        "runs/__init__",
-        "runs/_shared",
-        "runs/third",
-    ]
-
-
 def test_a_notebook_that_draws_from_the_ledger_stands_on_every_experiment(toy: Path) -> None:
     assert reached(toy, "from toy import ledger", "ledger.load('second')") == [
         "core",

@@ -23,7 +23,7 @@ from cimlib.chip import Hardware
 from cimlib.remedies import Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, fit
 from companion import definitions
-from companion.experiments._task import Task
+from companion.tasks.task import Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "networks"
 CODE = definitions.digest(__name__, "_weights")  # at import: what will train, whatever becomes of its files
