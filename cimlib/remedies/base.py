@@ -4,7 +4,8 @@ A remedy is something done about a chip. It says in which step it acts and what 
 acted, it says what it has cost. ``apply`` gives the network on that chip::
 
     chip = Chip(Kind(hardware), number=7)
-    better = Composed(FaultMapping(), Retrained(epochs=5)).apply(network, chip, Samples(x, y))
+    remedy = Composed(FaultMapping(), Retrained(epochs=5))
+    better = remedy.apply(network, chip, Samples(x, y))
 
 Steps come in the order of :data:`STEPS`, each at most once: training for chips in general, then what is done
 about the one chip. What the chip is, :mod:`cimlib.remedies.chips` describes; what may be spent, and what was,
