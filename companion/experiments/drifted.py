@@ -14,23 +14,19 @@ read a time later, on the same chip as it has become. What each remedy knows of 
 - ``"retraining"``: every weight, off the chip, through what this chip will have made of it. No device can do
   that, for the weights are written with the drift to come in mind: a bound, not a remedy.
 
-The network itself may have been trained on for chips in general before any of this (``noise_epochs``).
+The network may have been trained on for chips in general before any of this (``noise_epochs``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass as plain
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.arrays import DoubleArray
 from cimlib.chip import Hardware, VeRA, cost, program
-from cimlib.circuits import Converters, Ideal
-from cimlib.devices import PCM, CMOReRAM, Drift, RelativeDrift, WanReRAM, require, seconds
-from cimlib.remedies import Case, Chip, Composed, Costs, Kind, NoiseTraining, Remedy
+from cimlib.devices import RelativeDrift, WanReRAM, require, seconds
+from cimlib.remedies import Case, Chip, Composed, Costs, NoiseTraining, Remedy
 from cimlib.remedies.before_drift import TRAINING, CommonChange, StagesTrainedAhead
 from cimlib.remedies.drift import (
     STAGES,
@@ -41,31 +37,15 @@ from cimlib.remedies.drift import (
     Stages,
     carried,
 )
-from companion.fields import (
-    STRICT,
-    Count,
-    Fraction,
-    Natural,
-    NonNegative,
-    Positive,
-    one_of,
-)
-from companion.tasks.kept import digital, ranged
-from companion.tasks.task import CHECK, Task, TaskParams
+from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
+from companion.tasks.aging import CELLS, TIMES, Aging
+from companion.tasks.kept import digital
+from companion.tasks.task import CHECK, TaskParams
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
 # images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
 SIZES = {"digits": (1077, 360), "mnist": (50_000, 10_000), "cifar10": (45_000, 10_000)}
-# each cell as it is right after programming, in an array of the range for which it was measured, µS
-CELLS: dict[str, tuple[Drift, DoubleArray]] = {
-    "pcm": (PCM(), DoubleArray(0.0, 25.0)),
-    "cmo": (CMOReRAM(), DoubleArray(*CMOReRAM.RANGE)),
-    "cmo, 2 %": (CMOReRAM(acceptance="2 %"), DoubleArray(*CMOReRAM.RANGE)),
-    "wan": (WanReRAM(), DoubleArray(0.0, 40.0)),
-    "relative": (RelativeDrift(), DoubleArray(0.0, 100.0)),
-}
-TIMES = ("1 s", "1 minute", "1 hour", "1 day", "1 week", "1 month", "1 year", "10 years")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -224,63 +204,19 @@ class Params(TaskParams):
         return known[self.remedy]
 
 
-_RESNET = {"network": "resnet18", "dataset": "cifar10", "precision": "bfloat16"}
-
-
+_RESNET = {"network": "resnet18", "dataset": "cifar10", "precision": "bfloat16", "lr": 0.01}
+_DESK = {"width": 0.25, "epochs": 15, "n_train": 20_000, "batch": 64, "images": 1000, "chips": 10}
+_PAPER = {"width": 1.0, "epochs": 200, "n_train": 45_000, "batch": 128, "images": 10_000, "chips": 100}
 SCALES: dict[str, dict[str, Any]] = {
     "quick": {},
-    "desk": {
-        **_RESNET,
-        "width": 0.25,
-        "epochs": 15,
-        "n_train": 20_000,
-        "lr": 0.01,
-        "batch": 64,
-        "images": 1000,
-        "chips": 10,
-    },
-    "paper": {
-        **_RESNET,
-        "width": 1.0,
-        "epochs": 200,
-        "n_train": 45_000,
-        "lr": 0.01,
-        "batch": 128,
-        "images": 10_000,
-        "chips": 100,
-    },
+    "desk": {**_RESNET, **_DESK},
+    "paper": {**_RESNET, **_PAPER},
 }
 
 
 def data(params: Params) -> dict[str, int]:
     """Data sets used, with the number of training samples."""
     return {params.dataset: params.n_train}
-
-
-@plain(frozen=True)
-class Aging(Kind):
-    """Chips whose cells age, each range fixed by the digital network of a task."""
-
-    cell: str = "pcm"
-    rho: float = 0.2
-    adc_bits: int = 0
-    task: Task | None = None
-
-    def effect(self, t: str) -> Drift:
-        """The cell at a time; just programmed if there is none."""
-        start, _ = CELLS[self.cell]
-        if not t:
-            return start
-        return replace(start, rho=self.rho) if isinstance(start, RelativeDrift) else start.at(t)
-
-    def cells(self, t: str) -> Hardware:
-        """The cells in their array, whose range is open."""
-        circuit = Converters(adc_bits=self.adc_bits) if self.adc_bits else Ideal()
-        return Hardware(self.effect(t), CELLS[self.cell][1], circuit)
-
-    def designs(self, t: str = "") -> dict[str, Hardware]:
-        assert self.task is not None
-        return ranged(self.task, self.cells(t))
 
 
 def prepared(params: Params) -> nn.Module:

@@ -39,15 +39,7 @@ from cimlib.remedies import (
 from cimlib.remedies.budget import READ, Costs
 from cimlib.remedies.inspection import Inspected
 from cimlib.training import Pulses, accuracy
-from companion.fields import (
-    STRICT,
-    Count,
-    Fraction,
-    Natural,
-    NonNegative,
-    Positive,
-    one_of,
-)
+from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
 from companion.tasks.kept import digital, ranged
 from companion.tasks.task import TaskParams
 
