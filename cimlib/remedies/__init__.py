@@ -20,6 +20,7 @@ from cimlib.remedies.drift import (
     Stages,
     carried,
 )
+from cimlib.remedies.inspection import Emulated, Inspected
 
 __all__ = [
     "STEPS",
@@ -34,8 +35,10 @@ __all__ = [
     "Composed",
     "Costs",
     "DeviceUpdates",
+    "Emulated",
     "FaultMapping",
     "Freezing",
+    "Inspected",
     "Instances",
     "Kind",
     "Knowledge",

@@ -14,6 +14,7 @@ from cimlib.chip.crossbar import Crossbar, crossbars
 from cimlib.chip.stages import Adapter, FullRank
 from cimlib.devices.draws import seeded
 from cimlib.devices.drift import seconds
+from cimlib.devices.effects import require
 from cimlib.methods.distillation import AdapterTraining
 from cimlib.methods.schedule import Schedule, greedy
 from cimlib.remedies.base import Case, Remedy
@@ -54,10 +55,12 @@ class _Asked:
 
     @classmethod
     def of(cls, remedy: Remedy, case: Case) -> _Asked:
-        kind = case.chip.kind
+        kind, network = case.chip.kind, case.network
         designs = (getattr(kind, one.name) for one in fields(kind))
         known = (tuple(one.items()) if isinstance(one, Mapping) else one for one in designs)
-        return cls(remedy, (case.network, case.budget, case.treated, case.chip.t, type(kind), *known), case)
+        trained = tuple(value._version for value in network.state_dict().values())  # anew after training
+        depends = (network, trained, case.budget, case.treated, case.chip.t, type(kind), *known)
+        return cls(remedy, depends, case)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ class StagesTrainedAhead(Remedy):
     steps = ("adapt",)
     knows = frozenset({"the kind of chip", "images"})
 
+    def __post_init__(self) -> None:
+        require(self.instances >= 1, "instances", self.instances, "an integer ≥ 1")
+        allowed = "0 < threshold ≤ 1 with times, 0 without"
+        require(bool(self.times) == (0 < self.threshold <= 1), "threshold", self.threshold, allowed)
+
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         self.stages.attach(model)
         return model
@@ -97,6 +105,8 @@ class StagesTrainedAhead(Remedy):
         case.costs.seconds["ahead"] = taken
         case.costs.sets = len(schedule) - bool(self.times)  # a schedule begins with stages that do nothing
         case.costs.set_times = [t for t, _ in schedule.sets][1:]
+        trained = case.costs.sets if self.times else 1
+        case.costs.passes_ahead += trained * self.epochs * len(case.budget.images(self.images)[0])
         model.load_state_dict({**model.state_dict(), **schedule.at(seconds(case.chip.t))})
         return model
 
@@ -168,6 +178,9 @@ class CommonChange(Remedy):
 
     steps = ("adapt",)
     knows = frozenset({"the kind of chip"})
+
+    def __post_init__(self) -> None:
+        require(self.instances >= 1, "instances", self.instances, "an integer ≥ 1")
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         attach(model, FullRank)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from cimlib.chip.crossbar import crossbars
-from cimlib.devices.effects import Device
+from cimlib.devices.effects import Device, require
 from cimlib.methods.device_updates import on_device
 from cimlib.methods.freezing import frozen
 from cimlib.methods.mapping import mapped, mapped_jointly
@@ -22,6 +22,7 @@ from cimlib.remedies.base import Case, Knowledge, Remedy, Step
 from cimlib.training.objectives import Objective
 from cimlib.training.pulses import Pulses
 
+_WEIGHTINGS = ("uniform", "magnitude", "gradient", "fisher")
 _CHIP: frozenset[Knowledge] = frozenset({"this chip"})
 _TRAINED: frozenset[Knowledge] = frozenset({"this chip", "images", "labels"})
 
@@ -59,6 +60,12 @@ class FaultMapping(_Tested):
 
     steps = ("map",)
     knows = _CHIP
+
+    def __post_init__(self) -> None:
+        for name, known in (("routing", ("rows", "joint")), ("weighting", _WEIGHTINGS)):
+            require(getattr(self, name) in known, name, getattr(self, name), ", ".join(map(repr, known)))
+        require(0 < self.power < float("inf"), "power", self.power, "0 < power < ∞")
+        require(self.images >= 1, "images", self.images, "an integer ≥ 1")
 
     def change(self, known: nn.Module, case: Case) -> nn.Module:
         move = mapped if self.routing == "rows" else mapped_jointly

@@ -43,6 +43,10 @@ class Compensation(Remedy):
     steps = ("compensate",)
     knows = frozenset({"this chip"})
 
+    def __post_init__(self) -> None:
+        require(self.per in ("layer", "column"), "per", self.per, "'layer', 'column'")
+        require(self.images >= 0, "images", self.images, "an integer ≥ 0")
+
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         x = case.budget.images(self.images)[0] if self.images else None
         case.costs.readings += self.images or max(prod(layer.weight_shape[1:]) for layer in crossbars(model))
@@ -98,6 +102,7 @@ class Stages:
 
     def __post_init__(self) -> None:
         require(self.kind in STAGES, "kind", self.kind, ", ".join(map(repr, STAGES)))
+        require(self.rank >= 1, "rank", self.rank, "an integer ≥ 1")
 
     def attach(self, *models: nn.Module) -> None:
         """Give all ``models``, the same network on several chips, one and the same set, not yet trained."""
@@ -138,6 +143,12 @@ class CalibratedStages(Remedy):
 
     steps = ("adapt",)
     knows = frozenset({"this chip", "images"})
+
+    def __post_init__(self) -> None:
+        known = ("distilled", "end to end")
+        require(self.training in known, "training", self.training, ", ".join(map(repr, known)))
+        require(self.inputs in ("student", "teacher"), "inputs", self.inputs, "'student', 'teacher'")
+        require(self.images >= 0, "images", self.images, "an integer ≥ 0")
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         self.stages.attach(model)

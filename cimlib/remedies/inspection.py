@@ -49,8 +49,15 @@ class Inspected(Kind):
 
     @torch.no_grad()
     def test(self, model: nn.Module, number: int) -> nn.Module:
-        """Let ``model`` hold, in place of the chip's own draws, what the test reports of them."""
+        """Let ``model`` hold, in place of the chip's own draws, what the test reports of them.
+
+        Raises ``ValueError`` for errors of a test of what the cells do not have: stuck cells one by one
+        (:class:`~.StuckAt`), and a spread.
+        """
         for layer in crossbars(model):
+            alone = any(isinstance(effect, StuckAt) for effect in layer.hardware.cell.effects)
+            errs = (self.missed, self.false_alarms)
+            require(alone or errs == (0, 0), "(missed, false_alarms)", errs, "(0, 0) without StuckAt")
             for name, z in layer.named_buffers(recurse=False):
                 generator = seeded("test", number, layer.name, name)
                 if name.endswith("/programming") and self.mismeasured:
@@ -67,18 +74,22 @@ class Inspected(Kind):
 
 
 def _sigma(layer: Crossbar) -> float:
-    """Spread of the cells of ``layer``."""
-    return next(float(effect.sigma) for effect in layer.hardware.cell.effects if hasattr(effect, "sigma"))
+    """Spread of the cells of ``layer``; raises ``ValueError`` if they have none."""
+    found = [float(effect.sigma) for effect in layer.hardware.cell.effects if hasattr(effect, "sigma")]
+    require(bool(found), "mismeasured", "an error of a spread", f"0 for {layer.hardware.device}")
+    return found[0]
 
 
 def _stuck(layer: Crossbar) -> tuple[float, float]:
-    """Fractions of cells of ``layer`` stuck on and off."""
+    """Fractions of cells of ``layer`` stuck on and off, one by one."""
     return next((one.on, one.off) for one in layer.hardware.cell.effects if isinstance(one, StuckAt))
 
 
 @dataclass(frozen=True)
 class Emulated(Kind):
-    """Amplifiers that are measured for an emulator of the chip; of its cells the emulator knows nothing.
+    """Amplifiers that are measured for an emulator of the chip, which knows nothing of how its cells scatter.
+
+    Programming errors with a ``sigma`` are unknown to it; of stuck cells and drift it knows everything.
 
     Args:
         error: std of each reading, V, ≥ 0; see :func:`~.measured`.
@@ -89,7 +100,7 @@ class Emulated(Kind):
     seed: int = 0
 
     def test(self, model: nn.Module, number: int) -> nn.Module:
-        """The emulator: amplifiers as they are measured, cells as they were asked for."""
+        """The emulator: amplifiers as they are measured, cells without the spread of their programming."""
         for module in fabricated(model):
             if any(hasattr(effect, "sigma") for effect in module.hardware.cell.effects):
                 module.hardware = replace(module.hardware, device=module.hardware.cell.with_sigma(0.0))

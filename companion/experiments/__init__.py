@@ -46,7 +46,7 @@ def resolve(experiment: str, given: Mapping[str, Any]) -> Any:
             near = difflib.get_close_matches(name, known, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"{experiment} has no parameter {name!r}{hint}; allowed: {', '.join(known)}")
-    scale = module.SCALES.get(given.get("scale", "quick"), {})
+    scale = module.SCALES.get(str(given.get("scale", "quick")), {})
     return checked(module.Params, **{**scale, **given})
 
 

@@ -1,5 +1,6 @@
 """Remedies compose in a declared order: every pair that makes sense works, and no other does."""
 
+import copy
 from itertools import pairwise, product
 
 import pytest
@@ -23,6 +24,7 @@ from cimlib.remedies import (
     DeviceUpdates,
     FaultMapping,
     Freezing,
+    Inspected,
     Kind,
     NoiseTraining,
     Retrained,
@@ -149,3 +151,45 @@ def test_what_is_trained_ahead_is_trained_once_also_for_designs_by_layer(network
             {k: v for k, v in model.state_dict().items() if ".digital." in k} for model in (*made, again)
         ]
         assert stages[0] and all(torch.equal(v, other[k]) for other in stages for k, v in stages[0].items())
+
+
+def test_a_network_trained_on_in_between_is_not_given_what_was_made_for_the_old_one(network):
+    own = copy.deepcopy(network)
+    for remedy in (StagesTrainedAhead(Stages("vera", 4), 40, 2, 0.1, 2), CommonChange(2)):
+        remedy.apply(own, chip(), BUDGET)
+        fit(own, CrossEntropy(), (X, Y), epochs=1, lr=0.01, seed=1)
+        own.eval()
+        kept, anew = (remedy.apply(model, chip(), BUDGET).state_dict() for model in (own, copy.deepcopy(own)))
+        assert all(torch.equal(kept[name], value) for name, value in anew.items())
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: FaultMapping(routing="row"), "routing = 'row'.*'joint'"),
+        (lambda: FaultMapping(weighting="hessian"), "weighting = 'hessian'.*'fisher'"),
+        (lambda: FaultMapping(power=0), "power = 0"),
+        (lambda: FaultMapping(images=-5), "images = -5"),
+        (lambda: Compensation("row"), "per = 'row'.*'column'"),
+        (lambda: CalibratedStages(training="end2end"), "training = 'end2end'.*'end to end'"),
+        (lambda: CalibratedStages(inputs="both"), "inputs = 'both'.*'teacher'"),
+        (lambda: Stages("dora", 0), "rank = 0"),
+        (lambda: Stages("peft"), "kind = 'peft'.*'vera'"),
+        (lambda: CommonChange(0), "instances = 0"),
+        (lambda: StagesTrainedAhead(instances=0), "instances = 0"),
+        (lambda: StagesTrainedAhead(times=("1 hour",)), "threshold = 0.0.*with times"),
+        (lambda: Inspected(missed=1.5), r"missed = 1\.5"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_when_a_remedy_is_made(make, word):
+    with pytest.raises(ValueError, match=word):
+        make()
+
+
+def test_a_test_cannot_err_about_what_the_cells_do_not_have(network):
+    for kind, word in (
+        (Inspected(Hardware(PCM(), DoubleArray(0.0, 25.0)), mismeasured=0.5), "mismeasured"),
+        (Inspected(Hardware(Lognormal(0.1)), missed=0.5), r"\(0, 0\) without StuckAt"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            FaultMapping().apply(network, Chip(kind), BUDGET)
