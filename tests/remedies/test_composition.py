@@ -113,7 +113,9 @@ def test_a_remedy_says_what_it_knows_and_leaves_the_network_alone(network, remed
     assert not network.training
 
 
-@pytest.mark.parametrize("remedy", [FaultMapping(), Retrained(1, 0.01), Adjusted(1, 0.01)], ids=str)
+@pytest.mark.parametrize(
+    "remedy", [FaultMapping(), Retrained(1, 0.01), Adjusted(1, 0.01)], ids=lambda r: type(r).__name__
+)
 def test_updates_on_the_device_follow_what_was_done_off_the_chip(network, remedy):
     kind = Kind(Hardware(Device(Lognormal(0.2), StuckAt(on=0.02)), DoubleArray(w_max=1.0)))
     done = Composed(remedy, DeviceUpdates(2, batch_size=20)).treat(network, Chip(kind, 2), BUDGET)
