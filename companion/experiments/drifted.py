@@ -43,6 +43,7 @@ from companion.tasks.kept import digital
 from companion.tasks.task import CHECK, TaskParams
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
+TRAINED_ON = ("", *CELLS)
 DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
 # images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
 SIZES = {"digits": (1077, 360), "mnist": (50_000, 10_000), "cifar10": (45_000, 10_000)}
@@ -94,7 +95,7 @@ class Params(TaskParams):
     instances: Count = 4
     threshold: Fraction = 0.0
     calibrated_at: str = ""
-    trained_on: Annotated[str, one_of(("", *CELLS))] = ""
+    trained_on: Annotated[str, one_of(TRAINED_ON)] = ""
     other_chip: Natural = 0
 
     def __post_init__(self) -> None:
