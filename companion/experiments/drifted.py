@@ -1,7 +1,7 @@
 """A network whose cells drift, and what is done about it, chip by chip.
 
-Used by the chapters on DoRA calibration and on VeRA+. A network is trained for perfect cells, programmed, and
-read a time later, on the same chip as it has become. What each remedy knows of that:
+Used by the chapters on DoRA calibration and on VeRA+. A network is trained for perfect cells, for chips in
+general if asked, programmed, and read a time later, on the same chip. What each remedy knows of that:
 
 - ``"none"``: nothing; with a ``compensation`` it is drift compensation alone.
 - ``"batchnorm"``: its statistics are found anew on the chip.
@@ -13,8 +13,6 @@ read a time later, on the same chip as it has become. What each remedy knows of 
   ahead of the chips.
 - ``"retraining"``: every weight, off the chip, through what this chip will have made of it. No device can do
   that, for the weights are written with the drift to come in mind: a bound, not a remedy.
-
-The network may have been trained on for chips in general before any of this (``noise_epochs``).
 """
 
 from __future__ import annotations
