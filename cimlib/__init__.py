@@ -6,7 +6,7 @@ below it: :mod:`~cimlib.remedies`, :mod:`~cimlib.methods`, :mod:`~cimlib.bench`,
 :mod:`~cimlib.networks` and :mod:`~cimlib.datasets`.
 """
 
-from cimlib.chip import Hardware, evaluate, fabricate, fresh, presets, program, using
+from cimlib.chip import Hardware, evaluate, fabricate, fresh, presets, program, summary, using
 from cimlib.datasets import load
 from cimlib.training import fit
 
@@ -19,5 +19,6 @@ __all__ = [
     "load",
     "presets",
     "program",
+    "summary",
     "using",
 ]

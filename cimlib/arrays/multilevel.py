@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -97,6 +98,8 @@ class LevelSpread(Effect):
     cells of their own (``slices=1`` in a :class:`~.BitSliced` array) each digit has its own.
     Raises ``ValueError`` for arguments out of range.
     """
+
+    local: ClassVar[bool] = True
 
     sigma: float = 0.0
     ratio: float = 1.0

@@ -34,7 +34,8 @@ from math import exp, inf
 import torch
 from torch import Tensor, nn
 
-from cimlib.chip.crossbar import Fabricated, fabricated
+from cimlib.chip.crossbar import fabricated
+from cimlib.chip.fabricated import Fabricated
 from cimlib.circuits.opamp import OpAmp, Signal
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require

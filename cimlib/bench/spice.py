@@ -22,7 +22,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from cimlib.bench.netlist import COMMON, Amplifier, Layer, Netlist
-from cimlib.chip.crossbar import AnalogReLU, Crossbar, Fabricated
+from cimlib.chip.crossbar import AnalogReLU, Crossbar
+from cimlib.chip.fabricated import Fabricated
 from cimlib.circuits.opamp import OpAmp
 from cimlib.devices.effects import require
 from cimlib.networks.plain import BiasRow

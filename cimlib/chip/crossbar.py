@@ -18,96 +18,77 @@ method. Taught in the chapter *A chip is a seed*.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cimlib.arrays.base import Conductances
+from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
-from cimlib.devices.draws import Draw, sample, seeded
+from cimlib.chip.layers import Layer, LinearMap, by_column
+from cimlib.chip.placement import Placement
+from cimlib.devices.draws import Draw
 from cimlib.devices.effects import require
 
 Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
 
 
-class Fabricated(nn.Module):
-    """Base of the modules that chips differ in: they have a name, hardware, and draws.
-
-    The draws of a held chip are buffers outside the ``state_dict``. A forward pass that needs draws
-    raises ``RuntimeError`` before :func:`fabricate` or :func:`fresh`.
-    """
-
-    def __init__(self, name: str, hardware: Hardware) -> None:
-        super().__init__()
-        self.name = name
-        self.hardware = hardware
-        self.chip: int | None = None
-        self.generator: torch.Generator | None = None
-
-    def slots(self) -> dict[str, Draw]:
-        """Every draw needed on this hardware, as ``{"part/slot": draw}``."""
-        raise NotImplementedError
-
-    def like(self) -> Tensor:
-        """A tensor with the dtype and device of the draws."""
-        raise NotImplementedError
-
-    def hold(self, chip: int | None) -> None:
-        """Hold the draws of ``chip``; ``None`` forgets them."""
-        self.chip, self.generator = chip, None
-        for name in [name for name in self._buffers if "/" in name]:
-            delattr(self, name)
-        if chip is not None:
-            self.draws()
-
-    def draws(self) -> dict[str, Tensor]:
-        """The standard draws of this forward pass, by ``part/slot``."""
-        slots = self.slots()
-        if self.generator is not None:
-            return {name: sample(draw, self.generator, self.like()) for name, draw in slots.items()}
-        for name, draw in slots.items():
-            held = self._buffers.get(name)
-            if held is None or held.shape != draw[1]:
-                if self.chip is None:
-                    raise RuntimeError(
-                        f"layer {self.name!r} has no chip: call fabricate(model, chip) or fresh(model)"
-                    )
-                z = sample(draw, seeded(self.chip, self.name, name), self.like())
-                self.register_buffer(name, z, persistent=False)
-        return {name: self.get_buffer(name) for name in slots}
-
-
 class Crossbar(Fabricated):
-    """A ``Linear`` or ``Conv2d`` computed in a crossbar array; made by :func:`program`.
+    """A linear layer or convolution computed in a crossbar array; made by :func:`program`.
 
-    Its parameters carry the names of the layer it replaces: ``weight`` (out, in, ...) and ``bias``,
+    Its parameters carry the names of the layer it replaces: ``weight``, in its shape, and ``bias``,
     which is digital. Trained in the array it has ``conductance`` (slices, sides, out, in, ...), µS,
-    in place of ``weight``.
+    in place of ``weight``. It has the layer's public attributes (``in_features``, ``kernel_size``, …), its
+    hooks, and whatever else was registered on it.
     """
 
-    _template: nn.Linear | nn.Conv2d
+    _template: Layer
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, name: str, hardware: Hardware, train: str) -> None:
+    def __init__(self, layer: Layer, name: str, hardware: Hardware, train: str) -> None:
         super().__init__(name, hardware)
         self.digital: Callable[[Tensor, Tensor], Tensor] | None = None
         self.reading: Reading | None = None
         if train == "weight":
             self.weight = layer.weight
         else:
-            self.conductance = nn.Parameter(hardware.array.target(layer.weight.detach()).cells)
+            weight = by_column(layer, layer.weight.detach())
+            self.conductance = nn.Parameter(hardware.array.target(weight).cells)
         self.bias = layer.bias
+        self._take_over(layer)
         # the layer without its parameters keeps stride, padding and groups, and adds no keys
         template = copy.copy(layer)
         template._parameters = dict.fromkeys(layer._parameters)
         object.__setattr__(self, "_template", template)
 
+    def _take_over(self, layer: Layer) -> None:
+        """What ``layer`` has beside weight and bias."""
+        for key, value in vars(layer).items():
+            if "hook" in key or not (key.startswith("_") or key in vars(self)):
+                self.__dict__[key] = value
+        for key, parameter in layer._parameters.items():
+            if key not in ("weight", "bias"):
+                self.register_parameter(key, parameter)
+        for key, buffer in layer._buffers.items():
+            self.register_buffer(key, buffer, persistent=key not in layer._non_persistent_buffers_set)
+        for key, module in layer._modules.items():
+            self.add_module(key, module)
+
+    def recall(self, kept: Mapping[str, Any]) -> None:
+        """As in :class:`Fabricated`; one that was mapped when it was saved is mapped from now on."""
+        super().recall(kept)
+        if type(self) is Crossbar and kept.get("placement") is not None:
+            from cimlib.chip.mapped import Mapped  # which is derived from this
+
+            mapped = Mapped(self, Placement.of(kept["placement"]))
+            self.__class__ = Mapped  # the same object: stages and optimisers know it
+            self.__dict__.update(mapped.__dict__)
+
     def extra_repr(self) -> str:
         state = "fresh" if self.generator is not None else f"chip={self.chip}"
-        return f"{self._template.extra_repr()}, {self.hardware}, {state}"
+        return f"{self.plain.extra_repr()}, {self.hardware}, {state}"
 
     @property
     def in_array(self) -> bool:
@@ -115,16 +96,45 @@ class Crossbar(Fabricated):
         return "conductance" in self._parameters
 
     @property
-    def plain(self) -> nn.Linear | nn.Conv2d:
+    def plain(self) -> Layer:
         """The digital layer with this one's bias; trained in the array it has no weight."""
         layer = copy.copy(self._template)
         layer._parameters = {name: self._parameters.get(name) for name in ("weight", "bias")}
         return layer
 
     @property
+    def asked(self) -> Tensor:
+        """The weights that the array is asked to hold, (out, in / groups, ...): ``weight``, turned if it is a
+        transposed convolution's."""
+        return by_column(self._template, self.weight)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the layer's channels; a ``Linear`` has one."""
+        return int(getattr(self._template, "groups", 1))
+
+    @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape (out, in, ...) of the weights."""
-        return tuple(self.conductance.shape[2:] if self.in_array else self.weight.shape)
+        """Shape (out, in / groups, ...) of the weights in the array."""
+        return tuple(self.conductance.shape[2:] if self.in_array else self.asked.shape)
+
+    def verify(self) -> None:
+        """Raise ``ValueError`` for weights, biases or conductances that are not finite, for conductances
+        outside the array's range, and for half precision, in which errors vanish."""
+        for key, value in self._parameters.items():
+            if value is None or not value.is_floating_point():
+                continue
+            where = f"{key} of layer {self.name!r}"
+            _require_wide(where, value)
+            require(bool(value.isfinite().all()), where, "not finite", "finite numbers")
+        if self.in_array:
+            low, high = self.hardware.array.g_min, self.hardware.array.g_max
+            least, most = self.conductance.detach().aminmax()
+            slack = 1e-5 * (high - low)
+            inside = low - slack <= float(least) and float(most) <= high + slack
+            found = f"{float(least):.3g} … {float(most):.3g}"
+            said = f"{low:g} … {high:g} µS" + ("; these look like S" if float(most) < 1e-2 * high else "")
+            require(inside, f"conductance of layer {self.name!r}", found, said)
 
     def like(self) -> Tensor:
         return next(iter(self.parameters()))
@@ -150,7 +160,9 @@ class Crossbar(Fabricated):
             target = array.target(torch.zeros_like(self.conductance[0, 0]))
             target = Conductances(self.conductance, target.reference, target.scale)
         else:
-            target = array.target(self.weight)
+            asked = self.asked
+            _require_wide(f"weight of layer {self.name!r}", asked)
+            target = array.target(asked)
         reference = target.reference
         if reference is not None and array.reference_is_cells:
             reference = cell(reference, z["reference"], array.g_min, array.g_max)
@@ -158,43 +170,38 @@ class Crossbar(Fabricated):
         if target.connected is not None:
             cells = torch.where(target.connected, cells, target.cells)
         g = Conductances(cells, reference, target.scale, target.connected)
-        g = self.hardware.circuit.effective(g, getattr(self._template, "groups", 1))
+        g = self.hardware.circuit.effective(g, self.groups)
         if self.in_array:
             return array.decode(g), g, z["circuit"]
-        return array.represent(self.weight) + array.decode(g - target), g, z["circuit"]
+        return array.represent(asked) + array.decode(g - target), g, z["circuit"]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, g, z = self.reading or self.read()
-        op = _Operation(self._template, x)
+        op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
 
 
-@dataclass(frozen=True)
-class _Operation:
-    """The linear map of ``layer``; see :class:`~.Operation`."""
-
-    layer: nn.Linear | nn.Conv2d
-    x: Tensor
-
-    def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
-        x = self.x if x is None else x
-        if isinstance(self.layer, nn.Conv2d):
-            y: Tensor = self.layer._conv_forward(x, weight, bias)
-            return y
-        return F.linear(x, weight, bias)
+def _require_wide(name: str, value: Tensor) -> None:
+    """Refuse precisions in which errors vanish."""
+    wide = value.dtype in (torch.float32, torch.float64)
+    allowed = (
+        "float32 or float64, for errors are lost in fewer digits: model.float(); torch.autocast for speed"
+    )
+    require(wide, f"dtype of {name}", value.dtype, allowed)
 
 
 class AnalogReLU(Fabricated):
     """A ReLU computed by a circuit, one for each column of the layer before it; made by :func:`program`.
 
-    It has no parameters; its hardware is that of the layer.
+    It has no parameters; its hardware is that of the layer, whose name is ``layer``.
     """
 
     template: Tensor
 
     def __init__(self, layer: Crossbar, name: str) -> None:
         super().__init__(name, layer.hardware)
+        self.layer = layer.name
         self.outputs = layer.weight_shape[0]
         self.dim = 1 - len(layer.weight_shape)
         self.register_buffer("template", layer.like().detach().new_empty(0), persistent=False)

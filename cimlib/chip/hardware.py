@@ -45,6 +45,11 @@ class Hardware:
         """The same hardware at another programming spread (see :class:`~.Gaussian`)."""
         return replace(self, device=self.cell.with_sigma(sigma))
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether something in it drifts, so that :meth:`at` has a meaning."""
+        return any(hasattr(effect, "at") for effect in self.cell.effects)
+
     def at(self, t: float | str) -> Hardware:
         """The same hardware at another time since programming, e.g. ``hardware.at("10 years")``.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,11 +52,24 @@ class Mapped(Crossbar):
         self.register_buffer("inverse", None, persistent=False)
         self.place(placement)
 
+    def remembered(self) -> dict[str, Any]:
+        return super().remembered() | {"placement": asdict(self.placement)}
+
+    def recall(self, kept: Mapping[str, Any]) -> None:
+        """Lie where the saved layer lay: straight, if that was not mapped."""
+        super().recall(kept)
+        old, saved = self.placement, kept.get("placement")
+        if saved is None:
+            rows = len(old.rows[0])
+            self.place(Placement.straight(len(old.columns), rows, old.spares, old.tile, old.groups))
+        else:
+            self.place(Placement.of(saved))
+
     def place(self, placement: Placement) -> None:
         """Move the weights; the chip stays. Raises ``ValueError`` for a placement of other weights."""
         shape = self.weight_shape
         found = (len(placement.columns), len(placement.rows[0]), placement.groups)
-        wanted = (shape[0], prod(shape[1:]), getattr(self._template, "groups", 1))
+        wanted = (shape[0], prod(shape[1:]), self.groups)
         require(found == wanted, "(columns, rows, groups) of placement", found, f"{wanted}")
         self.placement = placement
         self.check()
@@ -73,7 +87,7 @@ class Mapped(Crossbar):
         straight = placement.columns == tuple(range(len(placement.columns)))
         alike = straight or not circuit.draws(array, self.weight_shape)
         require(alike, "columns", "in another order", "in their own, where amplifiers differ")
-        for part in _inside(circuit):
+        for part in inside(circuit):
             if isinstance(part, Wires) and (part.r_row or part.r_col):
                 fits = placement.tile in (None, part.tile)
                 require(fits, "tile of the placement", placement.tile, f"None, or the wires' {part.tile}")
@@ -88,7 +102,7 @@ class Mapped(Crossbar):
     def one_order(self) -> bool:
         """Whether all columns need one order of rows: their reference is made of cells, or behind wires."""
         array = self.hardware.array
-        wired = any(isinstance(part, Wires) for part in _inside(self.hardware.circuit))
+        wired = any(isinstance(part, Wires) for part in inside(self.hardware.circuit))
         return array.reference_is_cells or (wired and array.structure != "pair")
 
     def slots(self) -> dict[str, Draw]:
@@ -123,7 +137,7 @@ class Mapped(Crossbar):
         """Conductances to ask for, µS, in the order of the weights: cells (slices, sides, out, rows)."""
         array = self.hardware.array
         if not self.in_array:
-            return array.target(self.weight.flatten(1))
+            return array.target(self.asked.flatten(1))
         cells = self.conductance.flatten(3)
         return replace(array.target(torch.zeros_like(cells[0, 0])), cells=cells)
 
@@ -176,7 +190,7 @@ class Mapped(Crossbar):
         g = replace(g, cells=cells, reference=reference, connected=connected)
         weight = array.decode(g if self.in_array else g - target).reshape(shape)
         if not self.in_array:
-            weight = array.represent(self.weight) + weight
+            weight = array.represent(self.asked) + weight
 
         def like_weights(value: Tensor) -> Tensor:
             return value.reshape(*value.shape[:-1], *shape[1:])
@@ -202,11 +216,11 @@ class Mapped(Crossbar):
         return Conductances(cells, reference, target.scale, connected)
 
 
-def _inside(circuit: Circuit) -> Iterator[Circuit]:
+def inside(circuit: Circuit) -> Iterator[Circuit]:
     """``circuit`` and what lies inside it."""
     yield circuit
     if isinstance(circuit, Wires):
-        yield from _inside(circuit.inner)
+        yield from inside(circuit.inner)
 
 
 def _apply(change: Callable[[Tensor], Tensor], value: Tensor | None) -> Tensor | None:

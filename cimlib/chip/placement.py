@@ -15,9 +15,11 @@ they are read one after another. *Spare rows* need drivers and cells.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,6 +105,19 @@ class Placement:
         columns = torch.tensor(self.columns)
         rows = torch.tensor(self.rows)[torch.tensor(self.column_tiles)[columns]]
         return columns[:, None] * self.shape[1] + rows
+
+    @staticmethod
+    def of(saved: Mapping[str, Any]) -> Placement:
+        """The inverse of ``dataclasses.asdict``, from JSON's lists. Raises as the class does."""
+        tile = saved["tile"]
+        rows = tuple(map(tuple, saved["rows"]))
+        return Placement(
+            rows,
+            tuple(saved["columns"]),
+            saved["spares"],
+            None if tile is None else tuple(tile),
+            saved["groups"],
+        )
 
     @staticmethod
     def straight(

@@ -17,10 +17,14 @@ Each is written so that before training it changes nothing, bit for bit. :func:`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cimlib.chip.checkpoint import Remembering
 from cimlib.chip.crossbar import Crossbar
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
@@ -51,12 +55,13 @@ class Adapter(nn.Module):
     @property
     def groups(self) -> int:
         """Groups of the layer's channels; a ``Linear`` has one."""
-        return int(getattr(self._layer.plain, "groups", 1))
+        return self._layer.groups
 
     @property
     def stored(self) -> int:
         """Numbers stored: parameters, and buffers that are saved."""
-        return sum(value.numel() for value in self.state_dict().values())
+        saved = self.state_dict().items()
+        return sum(value.numel() for key, value in saved if not key.endswith("_extra_state"))
 
     @property
     def multiplications(self) -> int:
@@ -148,7 +153,7 @@ class FullRank(Adapter):
         return y + F.linear(x, self.change)
 
 
-class LoRA(Adapter):
+class LoRA(Remembering, Adapter):
     r"""Low-rank adaptation, :math:`y' = y + \frac{\alpha}{r} B A x`.
 
     A (``down``) is (groups·r, in/groups, kh, kw), with the stride, padding and dilation of the layer, and B
@@ -173,7 +178,7 @@ class LoRA(Adapter):
         self.rank = rank
         self.factor = 1.0 if alpha is None else alpha / rank
         out, *rows = layer.weight_shape
-        down = torch.empty(self.groups * rank, *rows)
+        down = torch.empty(self.groups * rank, *rows, dtype=torch.float32, device="cpu")
         generator = seeded("adapter", seed, layer.name)
         nn.init.kaiming_uniform_(down, a=5**0.5, generator=generator)
         self.down = nn.Parameter(down.to(layer.like()))
@@ -181,6 +186,12 @@ class LoRA(Adapter):
 
     def extra_repr(self) -> str:
         return f"rank={self.rank}"
+
+    def remembered(self) -> dict[str, Any]:
+        return {"factor": self.factor}
+
+    def recall(self, kept: Mapping[str, Any]) -> None:
+        self.factor = float(kept["factor"])
 
     @property
     def multiplications(self) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cimlib.chip.checkpoint import Remembering
 from cimlib.chip.crossbar import Crossbar, crossbars
 from cimlib.chip.stages import Adapter, _require_whole
 from cimlib.devices.effects import require
@@ -43,8 +46,13 @@ class Projections:
     def down_and_up(self) -> tuple[Tensor, Tensor]:
         """A (rank, inputs) and B (outputs, rank)."""
         generator = torch.Generator().manual_seed(self.seed)
-        down = nn.init.kaiming_uniform_(torch.empty(self.rank, self.inputs), generator=generator)
-        return down, nn.init.kaiming_uniform_(torch.empty(self.outputs, self.rank), generator=generator)
+
+        def projection(*shape: int) -> Tensor:
+            return nn.init.kaiming_uniform_(
+                torch.empty(shape, dtype=torch.float32, device="cpu"), generator=generator
+            )
+
+        return projection(self.rank, self.inputs), projection(self.outputs, self.rank)
 
 
 def projections(model: nn.Module, rank: int, seed: int = 0) -> Projections:
@@ -56,7 +64,7 @@ def projections(model: nn.Module, rank: int, seed: int = 0) -> Projections:
     return Projections(max(shape[1] for shape in shapes), max(shape[0] for shape in shapes), rank, seed)
 
 
-class VeRA(Adapter):
+class VeRA(Remembering, Adapter):
     r"""Vector-based random adaptation, :math:`y' = y + \Lambda_b B \Lambda_d A x`.
 
     Only the vectors d (r,) and b (out,) are trained and stored (Kopiczko et al., arXiv 2310.11454); b = 0
@@ -77,16 +85,26 @@ class VeRA(Adapter):
 
     def __init__(self, layer: Crossbar, shared: Projections, *, d_init: float = 0.1) -> None:
         super().__init__(layer)
-        out, inputs = layer.weight_shape[:2]
+        require(d_init != 0 and abs(d_init) < float("inf"), "d_init", d_init, "finite and not 0")
+        self.register_buffer("down", None, persistent=False)
+        self.register_buffer("up", None, persistent=False)
+        self._share(shared)
+        self.d = nn.Parameter(torch.full_like(self.down[:, 0], d_init))
+        self.b = nn.Parameter(torch.zeros_like(self.up[:, 0]))
+
+    def _share(self, shared: Projections) -> None:
+        out, inputs = self._layer.weight_shape[:2]
         wide = shared.inputs >= inputs and shared.outputs >= out
         require(wide, "shared", shared, f"inputs ≥ {inputs} and outputs ≥ {out}")
-        require(d_init != 0 and abs(d_init) < float("inf"), "d_init", d_init, "finite and not 0")
-        like = layer.like()
+        self.shared, like = shared, self._layer.like()
         down, up = shared.down_and_up
-        self.register_buffer("down", down[:, :inputs].to(like), persistent=False)
-        self.register_buffer("up", up[:out].to(like), persistent=False)
-        self.d = nn.Parameter(torch.full_like(down[:, 0].to(like), d_init))
-        self.b = nn.Parameter(torch.zeros_like(up[:out, 0].to(like)))
+        self.down, self.up = down[:, :inputs].to(like), up[:out].to(like)
+
+    def remembered(self) -> dict[str, Any]:
+        return asdict(self.shared)
+
+    def recall(self, kept: Mapping[str, Any]) -> None:
+        self._share(Projections(**kept))
 
     def extra_repr(self) -> str:
         return f"rank={len(self.d)}"

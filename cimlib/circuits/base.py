@@ -34,7 +34,12 @@ class Circuit:
         """Whether a ReLU behind a layer is a circuit too: :meth:`activation` of this class."""
         return False
 
-    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+    @property
+    def reads_cells(self) -> bool:
+        """Whether it needs the conductances themselves, not only the weights they amount to."""
+        return True
+
+    def check(self, array: Array, layer: nn.Module | None = None) -> None:
         """Raise ``ValueError`` if this circuit cannot read ``array``, or ``layer`` in it."""
 
     def draws(self, array: Array, weight: tuple[int, ...]) -> dict[str, Draw]:
@@ -70,6 +75,10 @@ class Circuit:
 @dataclass(frozen=True)
 class Ideal(Circuit):
     """Ohm and Kirchhoff and nothing else: a perfect virtual ground, no offset, no limit."""
+
+    @property
+    def reads_cells(self) -> bool:
+        return False
 
     def __call__(
         self,

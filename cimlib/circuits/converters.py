@@ -66,7 +66,11 @@ class Converters(Circuit):
         require(0 < self.full_scale <= 1, "full_scale", self.full_scale, "0 < full_scale ≤ 1")
         require(0 < self.x_max < float("inf"), "x_max", self.x_max, "0 < x_max < ∞")
 
-    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+    @property
+    def reads_cells(self) -> bool:
+        return False
+
+    def check(self, array: Array, layer: nn.Module | None = None) -> None:
         groups = getattr(layer, "groups", 1)
         require(groups == 1 or self.rows is None, "groups", groups, "1, or no tiles (rows=None)")
 

@@ -144,11 +144,11 @@ class OpAmp(Circuit):
     def has_activation(self) -> bool:
         return True
 
-    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+    def check(self, array: Array, layer: nn.Module | None = None) -> None:
         require(array.slices == 1, "array", array, "an unsliced array behind operational amplifiers")
         if layer is None:
             return
-        none = layer.bias is None
+        none = getattr(layer, "bias", None) is None
         require(none, "bias", "digital", "none behind amplifiers; a row of the array: mlp(..., bias='row')")
         groups = getattr(layer, "groups", 1)
         fits = groups == 1 or array.structure == "pair" or self.rails is None

@@ -65,7 +65,7 @@ class Wires(Circuit):
     def has_activation(self) -> bool:
         return self.inner.has_activation
 
-    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+    def check(self, array: Array, layer: nn.Module | None = None) -> None:
         groups = getattr(layer, "groups", 1)
         _require_ungrouped(groups, array.structure != "pair")
         self.inner.check(array, layer)

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from scipy import constants
@@ -112,6 +112,8 @@ class RelativeDrift(Drift):
     PyRRAM-Sim. That no conductance is negative is ours. Raises ``ValueError`` for a negative or non-finite
     ``rho``, and for a time that is no time.
     """
+
+    local: ClassVar[bool] = True
 
     rho: float = 0.0
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,7 +36,13 @@ def straight_through(value: Tensor, through: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Effect:
-    """One thing a cell does to a conductance; the base class does nothing."""
+    """One thing a cell does to a conductance; the base class does nothing.
+
+    ``local`` says that the conductance of a cell depends on that cell's target and draws alone, so that a
+    large layer can be read in parts.
+    """
+
+    local: ClassVar[bool] = False
 
     def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
         """Standard draws needed for cells of ``shape``: ``{slot: (distribution, shape)}``."""
@@ -65,6 +72,8 @@ class Gaussian(Effect):
     Source: the additive model of NFT (Eq. 4–5, standard form), with σ relative to the range of one
     device. Raises ``ValueError`` for a negative or non-finite ``sigma``.
     """
+
+    local: ClassVar[bool] = True
 
     sigma: float = 0.0
     clip: bool = True
@@ -97,6 +106,8 @@ class Lognormal(Effect):
     mean, is preserved). Raises ``ValueError`` for a negative or non-finite ``sigma``.
     """
 
+    local: ClassVar[bool] = True
+
     sigma: float = 0.0
     clip: bool = True
 
@@ -124,6 +135,8 @@ class StuckAt(Effect):
     A stuck cell passes no gradient: nothing that is written reaches it.
     Raises ``ValueError`` for fractions outside [0, 1] or that add to more than 1.
     """
+
+    local: ClassVar[bool] = True
 
     on: float = 0.0
     off: float = 0.0

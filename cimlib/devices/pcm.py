@@ -39,6 +39,8 @@ class PCM(Drift):
     Nandakumar et al. (ICECS 2019). Measured up to which time: not found; ten years are an extrapolation.
     """
 
+    local: ClassVar[bool] = True
+
     programming: bool = True
     read: bool = True
 

@@ -45,6 +45,8 @@ class CMOReRAM(Drift):
     Raises ``ValueError`` for a time, an acceptance or, when called, an array that is not allowed.
     """
 
+    local: ClassVar[bool] = True
+
     #: Measured range of a cell, µS.
     RANGE: ClassVar[tuple[float, float]] = (9.0, 88.2)
 
@@ -113,6 +115,8 @@ class WanReRAM(Drift):
     of 25 µS, σ is 1.6 times as large in relation to the range.)
     Raises ``ValueError`` for a time, a fit or, when called, an array that is not allowed.
     """
+
+    local: ClassVar[bool] = True
 
     t: float = field(default=1.0, kw_only=True)
     fit: Literal["aihwkit", "crosssim"] = "aihwkit"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from cimlib.chip.checkpoint import plain_state
 from cimlib.chip.crossbar import crossbars
 from cimlib.chip.fabrication import fresh
 from cimlib.remedies.base import Remedy
@@ -48,7 +49,7 @@ class NoiseTraining(Remedy):
         costs.histories.append(history)
         costs.passes_ahead += self.epochs * len(batch[1])
         trained = copy.deepcopy(network)
-        trained.load_state_dict(model.state_dict())
+        trained.load_state_dict(plain_state(model))
         for layer in crossbars(model):
             if (w_max := layer.hardware.array.w_max) is not None:
                 with torch.no_grad():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from cimlib.devices.effects import require
+from cimlib.networks.participation import none_left_out, verify
 from cimlib.networks.plain import evaluating
 from cimlib.training.objectives import Batch, Objective
 
@@ -34,12 +36,12 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def fit(
     model: nn.Module,
     objective: Objective,
-    data: Batch,
+    data: Batch | Iterable[Batch],
     *,
     epochs: int,
     lr: float,
     seed: int,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     validation: Batch | None = None,
     optimizer: OptimizerFactory | None = None,
     cosine: bool = False,
@@ -48,35 +50,39 @@ def fit(
 
     Args:
         objective: the method; see :class:`Objective`.
-        data: x (n, ...) and y (n, ...); shuffled anew each epoch, split along the first dimension.
-        epochs, lr, batch_size: schedule; ``lr`` for Adam unless ``optimizer`` is given.
-        seed: of the shuffling, which uses a generator of its own.
+        data: x (n, ...) and y (n, ...), shuffled anew each epoch, split along the first dimension; or a
+            ``DataLoader`` (anything that gives such pairs, anew each epoch), which shuffles as it is told.
+        epochs, lr: schedule; ``lr`` for Adam unless ``optimizer`` is given.
+        seed: of the shuffling, which uses a generator of its own; within a loader, of torch's global one,
+            which is put back afterwards.
+        batch_size: default 128; a loader has its own.
         validation: scored after every epoch if given.
         optimizer: from parameters to optimiser, in place of Adam.
         cosine: let the learning rate fall to zero along a half cosine, batch by batch.
 
-    Raises ``ValueError`` for arguments out of range and ``FloatingPointError`` as soon as the loss
-    is not finite, naming epoch and batch.
+    Raises ``ValueError`` for arguments out of range and for weights or conductances that cannot be computed
+    with, ``RuntimeError`` if a layer on hardware is not called in the first batch, and ``FloatingPointError``
+    as soon as the loss is not finite, naming epoch and batch.
     """
-    x, y = data
-    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
-    require(epochs >= 0, "epochs", epochs, "an integer ≥ 0")
-    require(batch_size >= 1, "batch_size", batch_size, "an integer ≥ 1")
+    whole = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs >= 0
+    require(whole, "epochs", epochs, "an integer ≥ 0")
     require(0 < lr < float("inf"), "lr", lr, "0 < lr < ∞")
-    shuffle = torch.Generator().manual_seed(seed)
+    batches, count = _batches(data, batch_size, seed)
+    require(count > 0 or not cosine, "cosine", cosine, "False for a loader that does not know its length")
+    verify(model)
     history = History()
     objective.setup(model)
     try:
         parameters = list(objective.parameters(model))
         step = torch.optim.Adam(parameters, lr) if optimizer is None else optimizer(parameters)
-        batches = -(-len(x) // batch_size)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step, epochs * batches) if cosine else None
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step, epochs * count) if cosine else None
         model.train()
         for epoch in range(epochs):
-            total = 0.0
-            for i, index in enumerate(torch.split(torch.randperm(len(x), generator=shuffle), batch_size)):
+            total, i = 0.0, -1
+            for i, batch in enumerate(batches()):
                 step.zero_grad()
-                loss = objective(model, (x[index], y[index]))
+                with none_left_out(model) if epoch == i == 0 else nullcontext():
+                    loss = objective(model, batch)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(f"loss = {loss.item()} at epoch {epoch}, batch {i}")
                 torch.autograd.backward(loss)
@@ -84,9 +90,45 @@ def fit(
                 if schedule is not None:
                     schedule.step()
                 total += loss.item()
-            history.loss.append(total / batches)
+            require(i >= 0, "data", "an empty loader", "at least one batch")
+            history.loss.append(total / (i + 1))
             if validation is not None:
                 history.validation.append(accuracy(model, *validation).reshape(-1).tolist())
     finally:
         objective.teardown(model)
     return history
+
+
+def _batches(
+    data: Batch | Iterable[Batch], size: int | None, seed: int
+) -> tuple[Callable[[], Iterator[Batch]], int]:
+    """What gives the batches of one epoch, and how many they are, 0 if a loader does not know."""
+    positive = size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1)
+    require(positive, "batch_size", size, "an integer ≥ 1, or None")
+    if isinstance(data, tuple):
+        x, y = data
+        own = 128 if size is None else size
+        require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+        shuffle = torch.Generator().manual_seed(seed)
+
+        def shuffled() -> Iterator[Batch]:
+            for index in torch.split(torch.randperm(len(x), generator=shuffle), own):
+                yield x[index], y[index]
+
+        return shuffled, -(-len(x) // own)
+    require(size is None, "batch_size", size, "None: a loader has its own")
+    again = hasattr(data, "__iter__") and not hasattr(data, "__next__")
+    require(
+        again, "data", type(data).__name__, "x and y, or a DataLoader that can be gone through each epoch"
+    )
+    state = torch.Generator().manual_seed(seed).get_state()
+
+    def loaded() -> Iterator[Batch]:
+        nonlocal state
+        with torch.random.fork_rng(devices=()):
+            torch.set_rng_state(state)
+            own = iter(data)  # draws the order, or what it follows from
+            state = torch.get_rng_state()
+        yield from own
+
+    return loaded, len(data) if isinstance(data, Sized) else 0

@@ -212,7 +212,7 @@ def test_cells_norms_and_modes_are_what_they_were_and_no_gradient_is_left(x, inp
     assert all(p.grad is None for p in model.parameters())
     assert all(not torch.equal(value, stored[name]) for name, value in stages.state(student).items())
     hooked = [m for net in (student, model) for m in net.modules() if m._forward_hooks]
-    assert hooked == []
+    assert hooked == [student]  # a call of the network is one pass
 
 
 def test_each_layer_comes_closer_to_its_teacher_and_so_does_the_output(x):

@@ -1,0 +1,76 @@
+"""The layers that can be computed in an array, and the linear map of each.
+
+Arrays see weights (out, in, ...): rows are inputs, columns outputs. A transposed convolution stores them the
+other way round, (in, out, ...); :func:`by_column` turns them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Layer = (
+    nn.Linear
+    | nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+)
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+
+_TRANSPOSED_CONVOLUTION = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def _turned(weight: Tensor, groups: int) -> Tensor:
+    """Weights (a, b / groups, ...) as (b, a / groups, ...), group by group."""
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    return grouped.transpose(1, 2).flatten(0, 1).contiguous()
+
+
+def by_column(layer: Layer, weight: Tensor) -> Tensor:
+    """``weight`` as ``layer`` stores it → (out, in / groups, ...)."""
+    return _turned(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+
+
+def as_stored(layer: Layer, weight: Tensor) -> Tensor:
+    """The inverse of :func:`by_column`."""
+    return _turned(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """The linear map of ``layer``; see :class:`~.Operation`. ``output_size`` is that of a transposed
+    convolution's ``forward``."""
+
+    layer: Layer
+    x: Tensor
+    output_size: list[int] | None = None
+
+    def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
+        x, layer = self.x if x is None else x, self.layer
+        if isinstance(layer, CONVOLUTIONS):
+            y: Tensor = layer._conv_forward(x, weight, bias)
+            return y
+        if isinstance(layer, TRANSPOSED):
+            dims = len(layer.kernel_size)
+            padding = layer._output_padding(
+                x,
+                self.output_size,
+                layer.stride,  # type: ignore[arg-type]
+                layer.padding,  # type: ignore[arg-type]
+                layer.kernel_size,  # type: ignore[arg-type]
+                dims,
+                layer.dilation,  # type: ignore[arg-type]
+            )
+            convolve = _TRANSPOSED_CONVOLUTION[dims]
+            stored = as_stored(layer, weight)
+            options = (layer.stride, layer.padding, padding, layer.groups, layer.dilation)
+            return convolve(x, stored, bias, *options)  # type: ignore[arg-type]
+        return F.linear(x, weight, bias)
