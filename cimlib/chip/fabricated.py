@@ -31,7 +31,7 @@ class Fabricated(Remembering, Participant):
         self.hardware = hardware
         self.chip: int | None = None
         self.generator: torch.Generator | None = None
-        self.passes = Passes()
+        self.passes: Passes = Passes()
 
     def slots(self) -> dict[str, Draw]:
         """Every draw needed on this hardware, as ``{"part/slot": draw}``."""

@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Layer = (
-    nn.Linear
-    | nn.Conv1d
-    | nn.Conv2d
-    | nn.Conv3d
-    | nn.ConvTranspose1d
-    | nn.ConvTranspose2d
-    | nn.ConvTranspose3d
-)
+from cimlib.devices.effects import require
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+Layer = nn.Linear | Convolution | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 
+CONVOLUTION = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED_CONVOLUTION = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -42,6 +39,20 @@ def by_column(layer: Layer, weight: Tensor) -> Tensor:
 def as_stored(layer: Layer, weight: Tensor) -> Tensor:
     """The inverse of :func:`by_column`."""
     return _turned(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
+
+
+def pointwise(layer: Convolution, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+    """A convolution with a ``kernel`` (out, in / groups) of one point, in as many dimensions as ``layer``."""
+    dims = len(layer.kernel_size)
+    return CONVOLUTION[dims](x, kernel.reshape(*kernel.shape, *[1] * dims), groups=groups)
+
+
+def require_untransposed(layer: Layer, name: str, what: str) -> None:
+    """Raise ``ValueError`` for a transposed convolution, for which ``what`` is not made."""
+    turned = isinstance(layer, TRANSPOSED)
+    require(
+        not turned, what, f"for layer {name!r}, a {type(layer).__name__}", "for Linear and Conv1d … Conv3d"
+    )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from cimlib.chip.checkpoint import Remembering
 from cimlib.chip.crossbar import Crossbar
+from cimlib.chip.layers import CONVOLUTIONS, pointwise, require_untransposed
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
 
@@ -45,6 +46,7 @@ class Adapter(nn.Module):
 
     def __init__(self, layer: Crossbar) -> None:
         super().__init__()
+        require_untransposed(layer.plain, layer.name, type(self).__name__)
         object.__setattr__(self, "_layer", layer)
 
     @property
@@ -147,7 +149,7 @@ class FullRank(Adapter):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         layer = self._layer.plain
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, CONVOLUTIONS):
             change: Tensor = layer._conv_forward(x, self.change, None)
             return y + change
         return y + F.linear(x, self.change)
@@ -206,9 +208,9 @@ class LoRA(Remembering, Adapter):
     def product(self, x: Tensor) -> Tensor:
         """(α/r) BAx, in the shape of the output."""
         up, layer = self.factor * self.up, self._layer.plain
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, CONVOLUTIONS):
             seen: Tensor = layer._conv_forward(x, self.down, None)
-            return F.conv2d(seen, up[..., None, None], groups=self.groups)
+            return pointwise(layer, seen, up, self.groups)
         return F.linear(F.linear(x, self.down), up)
 
     def merged(self, weight: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from cimlib.chip.checkpoint import Remembering
 from cimlib.chip.crossbar import Crossbar, crossbars
+from cimlib.chip.layers import CONVOLUTIONS, Convolution, pointwise
 from cimlib.chip.stages import Adapter, _require_whole
 from cimlib.devices.effects import require
 
@@ -117,11 +118,10 @@ class VeRA(Remembering, Adapter):
         """The change of the weights that this amounts to, (out, in/groups, ...): zero but at the centre."""
         change = self.b[:, None] * self.up @ (self.d[:, None] * self.down)
         layer = self._layer.plain
-        if not isinstance(layer, nn.Conv2d):
+        if not isinstance(layer, CONVOLUTIONS):
             return change
         update = change.new_zeros(self._layer.weight_shape)
-        row, column = _centre(layer)
-        update[:, :, row, column] = change
+        update[:, :, *_centre(layer)] = change  # type: ignore[index]
         return update
 
     def merged(self, weight: Tensor) -> Tensor:
@@ -129,27 +129,26 @@ class VeRA(Remembering, Adapter):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         down, up, layer = self.d[:, None] * self.down, self.b[:, None] * self.up, self._layer.plain
-        if not isinstance(layer, nn.Conv2d):
+        if not isinstance(layer, CONVOLUTIONS):
             return y + F.linear(F.linear(x, down), up)
-        kernel = down.repeat(self.groups, 1)[..., None, None]
-        seen = F.conv2d(_centre_tap(layer, x, y), kernel, groups=self.groups)
-        return y + F.conv2d(seen, up[..., None, None], groups=self.groups)
+        seen = pointwise(layer, _centre_tap(layer, x, y), down.repeat(self.groups, 1), self.groups)
+        return y + pointwise(layer, seen, up, self.groups)
 
 
-def _centre(layer: nn.Conv2d) -> tuple[int, int]:
-    """Row and column of the middle of the kernel, the first of two if its size is even."""
-    height, width = layer.kernel_size
-    return (height - 1) // 2, (width - 1) // 2
+def _centre(layer: Convolution) -> tuple[int, ...]:
+    """The middle of the kernel in each dimension, the first of two if its size is even."""
+    return tuple((size - 1) // 2 for size in layer.kernel_size)
 
 
-def _centre_tap(layer: nn.Conv2d, x: Tensor, y: Tensor) -> Tensor:
+def _centre_tap(layer: Convolution, x: Tensor, y: Tensor) -> Tensor:
     """What the middle of the kernel sees of ``x`` for every position of ``y``."""
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     x = F.pad(x, layer._reversed_padding_repeated_twice, mode)
-    rows, columns = (
+    sizes = y.shape[-len(layer.kernel_size) :]
+    positions = (
         slice(middle * dilation, middle * dilation + (size - 1) * stride + 1, stride)
         for middle, dilation, size, stride in zip(
-            _centre(layer), layer.dilation, y.shape[-2:], layer.stride, strict=True
+            _centre(layer), layer.dilation, sizes, layer.stride, strict=True
         )
     )
-    return x[..., rows, columns]
+    return x[..., *positions]  # type: ignore[index]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cimlib.chip.crossbar import crossbars
+from cimlib.chip.layers import require_untransposed
 from cimlib.chip.mapped import Mapped
 from cimlib.devices.defects import FaultMap
 from cimlib.devices.effects import require
@@ -87,6 +88,7 @@ def frozen(
     layers = [layer for layer in crossbars(model) if isinstance(layer, Mapped)]
     for layer in layers:
         require(not layer.in_array, "model", "conductances", "weights, programmed")
+        require_untransposed(layer.plain, layer.name, "freezing")
         require(layer.hardware.array.w_max is not None, "w_max", None, "set, for weights that stay fixed")
     stuck = [
         _on_stuck_cells(layer, known) for layer, known in zip(layers, fault_map(model).values(), strict=True)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from cimlib.chip.crossbar import Crossbar, Reading, crossbars
+from cimlib.chip.layers import by_column
 from cimlib.devices.defects import FaultMap
 from cimlib.devices.effects import Device, require, straight_through
 from cimlib.methods.mapping import mapped
@@ -63,7 +64,7 @@ class Retraining(CrossEntropy):
         try:
             for layer in layers:
                 layer.reading, gain = _through(layer)
-                penalties.append((layer.weight.abs() * (1 - gain).abs().clamp(max=1)).sum())
+                penalties.append((layer.asked.abs() * (1 - gain).abs().clamp(max=1)).sum())
             loss = super().__call__(model, batch)
             return loss + self.penalty * torch.stack(penalties).sum() if self.penalty else loss
         finally:
@@ -75,8 +76,9 @@ def _through(layer: Crossbar) -> tuple[Reading, Tensor]:
     """The reading of ``layer`` with the gain of each weight as its gradient, and the gain."""
     weight, g, z = layer.read()
     (gain,) = torch.autograd.grad(weight.sum(), layer.weight, retain_graph=True)
+    gain = by_column(layer.plain, gain)
     gain = torch.where(gain.abs() < _NOTHING, 0.0, gain)
-    return (straight_through(weight, layer.weight * gain), g, z), gain
+    return (straight_through(weight, layer.asked * gain), g, z), gain
 
 
 def adjusted(

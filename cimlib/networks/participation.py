@@ -11,9 +11,13 @@ from torch import nn
 
 
 class Participant(nn.Module):
-    """A module that is to take part in every forward pass of the network it is in; it has a ``name``."""
+    """A module that is to take part in every forward pass of the network it is in.
+
+    It has a ``name``, and in ``passes`` something that all modules of one network share.
+    """
 
     name: str
+    passes: object
 
     def verify(self) -> None:
         """Raise ``ValueError``, naming the module and the value, if what it holds cannot be computed with."""
@@ -30,14 +34,15 @@ def verify(model: nn.Module) -> None:
 def none_left_out(model: nn.Module) -> Iterator[nn.Module]:
     """Within the context every :class:`Participant` of ``model`` must be called at least once.
 
-    A compiled network runs uncompiled here, so that it can be seen. Raises ``RuntimeError`` at the end,
-    naming the modules that were not called.
+    Of several networks side by side, those of which no module is called may rest, but not all. A compiled
+    network runs uncompiled here, so that it can be seen. Raises ``RuntimeError`` at the end, naming the
+    modules that were not called.
     """
-    waiting = {module: module.name for module in model.modules() if isinstance(module, Participant)}
-    watched = dict(waiting)
+    watched = [module for module in model.modules() if isinstance(module, Participant)]
+    seen = set[nn.Module]()
 
     def called(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        waiting.pop(module, None)  # type: ignore[call-overload]
+        seen.add(module)
 
     with ExitStack() as hooks:
         if watched:
@@ -45,9 +50,11 @@ def none_left_out(model: nn.Module) -> Iterator[nn.Module]:
         for module in watched:
             hooks.enter_context(module.register_forward_pre_hook(called))
         yield model
-    if waiting:
+    awake = {id(module.passes) for module in watched if module in seen}
+    left_out = [m.name for m in watched if m not in seen and (id(m.passes) in awake or not awake)]
+    if left_out:
         raise RuntimeError(
-            f"layers on hardware that the forward pass did not call: {sorted(waiting.values())}. What "
+            f"layers on hardware that the forward pass did not call: {sorted(left_out)}. What "
             "they compute was taken from elsewhere, say from layer.weight, or is not used. Rewrite the "
             "module that goes round them (torch's own: unfused(model)), or leave them digital: "
             "program(..., layers=...)"

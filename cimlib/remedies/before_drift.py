@@ -211,5 +211,5 @@ def _lacking(asked: _Asked) -> dict[str, Tensor]:
         held = {layer.name: layer.read()[0] for layer in layers}
         stages = {layer.name: layer.digital for layer in layers if isinstance(layer.digital, Adapter)}
         held |= {name: stage.merged(held[name]) for name, stage in stages.items()}
-        found.append({layer.name: layer.weight - held[layer.name] for layer in layers})
+        found.append({layer.name: layer.asked - held[layer.name] for layer in layers})
     return {name: torch.stack([lack[name] for lack in found]).mean(0) for name in found[0]}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, load, program
 from cimlib.arrays import Array, BitSliced, DoubleArray, SingleArray
-from cimlib.chip import Crossbar, crossbars
+from cimlib.chip import Crossbar, crossbars, plain_state
 from cimlib.devices import Gaussian
 from cimlib.networks import mlp
 from cimlib.training import Batch, CrossEntropy, accuracy
@@ -80,7 +80,7 @@ def trained(params: Params) -> tuple[nn.Module, Tensor, Tensor]:
     noisy = fresh(program(model, params.hardware(params.train_sigma)), params.seed)
     learner = noisy if params.train_sigma else model
     fit(learner, CrossEntropy(), (x, y), epochs=params.epochs, lr=params.lr, seed=params.seed, cosine=True)
-    model.load_state_dict(learner.state_dict())
+    model.load_state_dict(plain_state(learner))
     return model, *params.split("test", params.images)
 
 

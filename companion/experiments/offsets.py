@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from cimlib.arrays import Array, DoubleArray, SingleArray
-from cimlib.chip import Crossbar, Hardware, crossbars, fabricate
+from cimlib.chip import Crossbar, Hardware, crossbars, fabricate, plain_state
 from cimlib.circuits import OpAmp
 from cimlib.datasets import load
 from cimlib.devices import Lognormal, require
@@ -223,7 +223,7 @@ def run(params: Params) -> dict[str, Any]:
     check, test = budget.validation(), load(params.dataset, "test", params.images)
     before = budget.read(offline, test, [0]).accuracy
     trained = params.blank()
-    trained.load_state_dict(offline.state_dict())
+    trained.load_state_dict(plain_state(offline))
     starts = {"deployed": trained, "updated": trained if params.start == "offline" else params.blank()}
     found: dict[str, list[float]] = {name: [] for name in starts}
     curves = []
