@@ -121,7 +121,8 @@ def commit(experiment: str) -> str | None:
     reached = [str(path) for path in sources.sources(f"companion.experiments.{experiment}")]
 
     def git(*command: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True)
+        whole = ["git", "-C", str(ROOT), *command]
+        done = subprocess.run(whole, capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:

@@ -26,7 +26,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in TOY.items():
         path = folder / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     for name, value in {"PACKAGES": ("toy",), "BY_NAME": "toy.runs", "LEDGER": "toy.ledger"}.items():
         monkeypatch.setattr(sources, name, value)
     monkeypatch.setattr(sources, "ROOT", tmp_path)
@@ -48,7 +48,7 @@ def reached(folder: Path, *cells: str) -> list[str]:
     path = folder.parent / "chapter.ipynb"
     written = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
     written.append({"cell_type": "markdown", "source": ["import toy.other"]})
-    path.write_text(json.dumps({"cells": written}))
+    path.write_text(json.dumps({"cells": written}), encoding="utf-8")
     return names(sources.notebook_sources(path), folder)
 
 
