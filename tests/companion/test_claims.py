@@ -25,13 +25,23 @@ ENTRY = {
 }
 
 
+MADE = {
+    "data": {},
+    "seconds": 1.0,
+    "threads": 1,
+    "commit": None,
+    "versions": {},
+    "platform": "",
+}
+
+
 def record(params, result, digest=None):
     """Write a record of ``deployed``; returns its path."""
     path = records.RESULTS / "deployed" / f"{records.key_of('deployed', params)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = digest or records.code_digest("deployed")
     content = {"experiment": "deployed", "params": params, "result": result, "digest": digest}
-    records.write(path, content)
+    records.write(path, {**MADE, **content})
     return path
 
 

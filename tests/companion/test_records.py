@@ -22,7 +22,7 @@ def sweep(tmp_path, monkeypatch):
 
 def written(folder, **change):
     spec = {"experiment": "deployed", "threads": 1, "minutes": 0.1, "defaults": TINY, "points": [{}]}
-    path = folder / "sweep.yml"
+    path = folder / "deployed.yml"
     path.write_text(json.dumps({**spec, **change}), encoding="utf-8")
     return path
 
@@ -191,18 +191,21 @@ def test_reading_without_records_says_what_to_do(sweep):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"extra": 1}, "sweep.yml: key = 'extra' is not allowed; allowed: experiment, threads"),
-        ({"experiment": "nothing"}, "sweep.yml: experiment = 'nothing' is not allowed; allowed: 'agreement'"),
-        ({"threads": 0}, "sweep.yml: threads = 0 is not allowed; allowed: ≥ 1"),
-        ({"threads": True}, "sweep.yml: threads = True is not allowed; allowed: an int"),
-        ({"minutes": "1"}, "sweep.yml: minutes = '1' is not allowed; allowed: a float"),
-        ({"minutes": 0}, "sweep.yml: minutes = 0 is not allowed; allowed: > 0"),
-        ({"defaults": []}, "sweep.yml: defaults = .* is not allowed; allowed: a mapping"),
-        ({"points": {}}, "sweep.yml: points = {} is not allowed; allowed: a list"),
-        ({"points": [{}, 3]}, "sweep.yml: points.2 = 3 is not allowed; allowed: a mapping"),
-        ({"points": [{}, {"gausian": 0.1}]}, "sweep.yml: point 2: .* 'gausian' .did you mean 'gaussian'"),
-        ({"points": [{"gaussian": "0.1"}]}, "sweep.yml: point 1: gaussian = '0.1' .* float"),
-        ({"points": [{"gaussian": [0.1, -0.1]}]}, "sweep.yml: point 1: .*-0.1"),
+        ({"extra": 1}, "deployed.yml: key = 'extra' is not allowed; allowed: experiment, threads"),
+        (
+            {"experiment": "nothing"},
+            "deployed.yml: experiment = 'nothing' is not allowed; allowed: 'agreement'",
+        ),
+        ({"threads": 0}, "deployed.yml: threads = 0 is not allowed; allowed: ≥ 1"),
+        ({"threads": True}, "deployed.yml: threads = True is not allowed; allowed: an int"),
+        ({"minutes": "1"}, "deployed.yml: minutes = '1' is not allowed; allowed: a float"),
+        ({"minutes": 0}, "deployed.yml: minutes = 0 is not allowed; allowed: > 0"),
+        ({"defaults": []}, "deployed.yml: defaults = .* is not allowed; allowed: a mapping"),
+        ({"points": {}}, "deployed.yml: points = {} is not allowed; allowed: a list"),
+        ({"points": [{}, 3]}, "deployed.yml: points.2 = 3 is not allowed; allowed: a mapping"),
+        ({"points": [{}, {"gausian": 0.1}]}, "deployed.yml: point 2: .* 'gausian' .did you mean 'gaussian'"),
+        ({"points": [{"gaussian": "0.1"}]}, "deployed.yml: point 1: gaussian = '0.1' .* float"),
+        ({"points": [{"gaussian": [0.1, -0.1]}]}, "deployed.yml: point 1: .*-0.1"),
     ],
 )
 def test_a_wrong_sweep_is_refused_by_file_point_field_value_and_what_is_allowed(tmp_path, change, words):
@@ -216,7 +219,7 @@ def test_a_sweep_says_everything(tmp_path, field):
     spec = json.loads(path.read_text(encoding="utf-8"))
     del spec[field]
     path.write_text(json.dumps(spec), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"sweep.yml: {field} is missing"):
+    with pytest.raises(ValueError, match=f"deployed.yml: {field} is missing"):
         records.points(path)
 
 
