@@ -102,6 +102,25 @@ def test_a_notebook_that_draws_from_the_ledger_stands_on_every_experiment(toy: P
     ]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"cells": 1}',
+        '{"cells": [{}]}',
+        "\ufeff{}",
+        '{"cells": [{"cell_type": "code", "source": "a <- 1 2"}]}',
+    ],
+)
+def test_what_is_no_notebook_in_python_is_refused_by_file(toy: Path, content: str) -> None:
+    path = toy / "chapter.ipynb"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"chapter\.ipynb is not a notebook of Python cells: "):
+        sources.notebook_sources(path)
+
+
 def test_no_module_imports_the_front_door() -> None:
     """It would stand on the whole library, and every chapter that it serves on all of that."""
     found = [
