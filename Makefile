@@ -3,6 +3,7 @@
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
+export PYTHONUTF8 := 1
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed

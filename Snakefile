@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same arithmetic on any number of cores
+os.environ.setdefault("PYTHONUTF8", "1")  # and the same text in any locale
 notebook_sources = runpy.run_path("companion/sources.py")["notebook_sources"]
 
 ALL_CORES = workflow.cores or 1

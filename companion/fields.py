@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Field,
     Strict,
@@ -28,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic_core import ArgsKwargs
+from pydantic_core import ArgsKwargs, PydanticCustomError
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 
@@ -57,8 +58,19 @@ _SIGNS = {
     "dict_type": "a mapping",
     "dataclass_type": "a mapping",
     "tuple_type": "a list",
+    "too_short": "at least {min_length}",
 }
 _T = TypeVar("_T")
+
+
+def _whole(value: Any) -> Any:
+    if type(value) is not int:
+        raise PydanticCustomError("int_type", "an int")
+    return value
+
+
+#: A choice of numbers takes true and 1.0 for 1; this one does not.
+Sign = Annotated[Literal[-1, 1], BeforeValidator(_whole)]
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:

@@ -1,9 +1,9 @@
 """Run records: one JSON per run, committed, and the sweeps that ask for them.
 
 A record holds its resolved parameters, per-seed or per-chip results, the digests of its data, wall
-time, versions, the commit, a digest of the code that made it and one of what it says. It is written
+time, versions, the commit, a digest of the code that made it and digests of all this. It is written
 under another name and renamed, so a record that exists is whole; its name is a hash of its parameters,
-so none is made twice; both are checked when it is read. Command line::
+so none is made twice; all this is checked when it is read. Command line::
 
     python -m companion.records run data/sweeps/deployed.yml KEY
     python -m companion.records stale
@@ -12,7 +12,6 @@ so none is made twice; both are checked when it is read. Command line::
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -29,12 +28,12 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import Strict
+from pydantic import Field, Strict
 from pydantic.dataclasses import dataclass as declared
 from sklearn.model_selection import ParameterGrid
 
 from cimlib.datasets import loading as data
-from companion import definitions, experiments, sources, yaml_files
+from companion import definitions, experiments, provenance, sources, yaml_files
 from companion.fields import Count, Filed, Positive, filed, one_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +47,7 @@ class Sweep(Filed):
     """A file of ``data/sweeps``. Each of the points adds to the ``defaults``; a list means a grid.
 
     Args:
-        experiment: what is run.
+        experiment: what is run; the file bears its name.
         threads: cores for one run.
         minutes: the estimate for one run.
         defaults: parameters of all points.
@@ -59,7 +58,7 @@ class Sweep(Filed):
     threads: Annotated[Count, Strict()]
     minutes: Annotated[Positive, Strict()]
     defaults: dict[str, Any]
-    points: tuple[dict[str, Any], ...]
+    points: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -83,31 +82,40 @@ class Point:
 
 def key_of(experiment: str, params: Mapping[str, Any]) -> str:
     """Name of the record with these parameters: a hash of those that differ from the defaults."""
-    return _hash([experiment, experiments.changed(experiment, params)])
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return provenance.digest([experiment, experiments.changed(experiment, params)])
 
 
 def points(sweep: Path) -> list[Point]:
-    """The runs of a sweep file; those asked for twice are there once.
+    """The runs of a sweep file; those that several of its points ask for are there once.
 
     Raises ``ValueError`` that names file, point (counted from one), field, value and what is allowed.
     """
     asked = filed(Sweep, yaml_files.read(sweep), str(sweep))
+    if asked.experiment != sweep.stem:
+        allowed = f"{sweep.stem!r}, the name of the file"
+        raise ValueError(f"{sweep}: experiment = {asked.experiment!r} is not allowed; allowed: {allowed}")
     found: dict[str, Point] = {}
     for number, entry in enumerate(asked.points, 1):
-        given = {**asked.defaults, **entry}
-        grid = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
-        for params in ParameterGrid(grid):
-            try:
+        try:
+            if entry in asked.points[: number - 1]:
+                raise ValueError(f"it is point {asked.points.index(entry) + 1} once more: delete one")
+            for params in ParameterGrid(_grid({**asked.defaults, **entry})):
                 resolved = experiments.resolve(asked.experiment, params)
-            except ValueError as error:
-                raise ValueError(f"{sweep}: point {number}: {error}") from error
-            point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
-            found.setdefault(point.key, point)
+                point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
+                found.setdefault(point.key, point)
+        except ValueError as error:
+            raise ValueError(f"{sweep}: point {number}: {error}") from error
     return list(found.values())
+
+
+def _grid(given: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values of each parameter. Raises ``ValueError`` for an empty list and for a value listed twice."""
+    grid = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
+    for name, values in grid.items():
+        if not values or any(value in values[:place] for place, value in enumerate(values)):
+            allowed = "a value, or a list of values, at least one and none twice"
+            raise ValueError(f"{name} = {values} is not allowed; allowed: {allowed}")
+    return grid
 
 
 @cache
@@ -121,7 +129,8 @@ def commit(experiment: str) -> str | None:
     reached = [str(path) for path in sources.sources(f"companion.experiments.{experiment}")]
 
     def git(*command: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=True)
+        whole = ["git", "-C", str(ROOT), *command]
+        done = subprocess.run(whole, capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:
@@ -162,25 +171,21 @@ def run(point: Point) -> Path:
 
 def load(path: Path) -> dict[str, Any]:
     """The record at ``path``. Raises ``ValueError`` if it is damaged, or its name does not belong to its
-    parameters, or its results are not those that were written with them."""
-    again = "delete it and run `make sweep`"
+    parameters, or its results or its provenance are not those that were written with them."""
+    again = "restore it (`git restore`), or delete it and run `make sweep`"
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        key, said, found = key_of(path.parent.name, record["params"]), record["content"], content(record)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a record ({type(error).__name__}: {error}): {again}") from error
+        record = provenance.parsed(path.read_text(encoding="utf-8"))
+        key, written = key_of(path.parent.name, record["params"]), provenance.sealed(record)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a record ({error}): {again}") from error
     if key != path.stem:
         raise ValueError(
             f"{path} is another record's copy, or its parameters were edited (key {key}): {again}"
         )
-    if said != found:
-        raise ValueError(f"the results in {path} are not those that were written there: {again}")
+    for part, said in {"content": "results", "provenance": "provenance"}.items():
+        if record.get(part, written[part]) != written[part]:
+            raise ValueError(f"the {said} in {path} are not those that were written there: {again}")
     return record
-
-
-def content(record: Mapping[str, Any]) -> str:
-    """Digest of what a record says: experiment, parameters and results."""
-    return _hash([record["experiment"], record["params"], record["result"]])
 
 
 def is_stale(record: Mapping[str, Any]) -> bool:
@@ -214,23 +219,40 @@ def _row(path: Path, changed: int) -> dict[str, Any]:
 
 
 def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
-    """Rows of ``table`` whose columns equal ``where``. Raises ``ValueError`` if there is none."""
+    """Rows of ``table`` whose columns equal ``where``. Raises ``ValueError`` if there is none, for a column
+    that is not there and for a list of values."""
     unknown = set(where) - set(table.columns)
     if unknown:
         raise ValueError(f"{sorted(unknown)} are not columns; allowed: {sorted(table.columns)}")
-    fits = [table[name].to_numpy() == value for name, value in where.items()]
+    for name, value in where.items():
+        if np.ndim(value) or isinstance(value, Mapping):
+            raise ValueError(f"{name} = {value!r} is not allowed; allowed: one value")
+    fits = [_equal(table[name], value) for name, value in where.items()]
     chosen = table[np.all(fits, axis=0)] if fits else table
     if chosen.empty:
         raise ValueError(f"no record has {where}")
     return chosen
 
 
+def _equal(column: pd.Series[Any], value: Any) -> Any:
+    """Which values of ``column`` (n,) are ``value``, true not being one."""
+    either = isinstance(value, bool | np.bool_) or column.dtype != object
+    truths = column.map(lambda item: isinstance(item, bool | np.bool_)) if either else False
+    return (column.to_numpy() == value) & (np.asarray(truths) == isinstance(value, bool | np.bool_))
+
+
 def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.DataFrame:
     """Of rows that differ only in ``over``, the one whose mean ``by`` is least.
 
-    Selection on a validation split, so that what is reported on the test split is not selected.
+    Selection on a validation split, so that what is reported on the test split is not selected. Raises
+    ``ValueError`` for a column that is not there, and if ``by`` is not a finite number everywhere.
     """
-    score = table[by].map(lambda values: sum(values) / len(values))
+    for name in (over, by):
+        if name not in table:
+            raise ValueError(f"{name!r} is not a column; allowed: {sorted(table.columns)}")
+    score = table[by].map(lambda values: sum(values) / len(values) if values else np.nan).astype(float)
+    if not np.isfinite(score).all():
+        raise ValueError(f"{by} is not a finite number in records {sorted(table.key[~np.isfinite(score)])}")
     mixed = [name for name in table.columns if table[name].dtype == object]
     results = [name for name in mixed if table[name].map(lambda value: isinstance(value, list)).any()]
     same = table.drop(columns=[over, "key", "stale", *results]).apply(tuple, axis=1)
@@ -244,9 +266,8 @@ def stale() -> list[Path]:
 
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
-    """Store ``record`` at ``path``, whole or not at all, with the digest of what it says."""
-    record = json.loads(json.dumps(record))
-    record = {**record, "content": content(record)}
+    """Store ``record`` at ``path``, whole or not at all, with the digests of what it holds."""
+    record = provenance.sealed(json.loads(json.dumps(record)))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
     os.replace(partial, path)

@@ -43,11 +43,15 @@ def notebook_sources(path: str | Path) -> list[Path]:
     """Files of ours that the import statements of the notebook at `path` reach, sorted.
 
     A notebook that reaches `companion.experiments` reaches the experiments that it names in a
-    string, and all of them if it names none or draws from the ledger of claims.
+    string, and all of them if it names none or draws from the ledger of claims. Raises `ValueError` for a
+    file that is not a notebook with Python in its cells.
     """
-    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    trees = [ast.parse(_without_magics(cell), str(path)) for cell in code]
+    try:
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        trees = [ast.parse(_without_magics(cell)) for cell in code]
+    except (ValueError, LookupError, TypeError, SyntaxError) as error:
+        raise ValueError(f"{path} is not a notebook of Python cells: {error}") from error
     modules = {module for tree in trees for module in _imported(tree)}
     reached = sources(*modules)
     if file_of(BY_NAME) not in reached:

@@ -152,7 +152,7 @@ def _started(tree: Path, experiment: str, lines: str) -> subprocess.Popen[str]:
         source.write_text(lines, encoding="utf-8")
         with source.open(encoding="utf-8") as given:
             return subprocess.Popen(
-                command, cwd=tree, env=environment, stdin=given, stdout=subprocess.PIPE, text=True
+                command, cwd=tree, env=environment, stdin=given, stdout=subprocess.PIPE, encoding="utf-8"
             )
 
 

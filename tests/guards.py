@@ -80,7 +80,7 @@ def ran_clean(notebook: NotebookNode) -> list[str]:
 def runs_on_python3(notebook: NotebookNode) -> list[str]:
     """The kernel is the one that every installation has."""
     name = notebook.metadata.get("kernelspec", {}).get("name")
-    return [] if name == "python3" else [f"kernel {name!r}, not 'python3'"]
+    return [] if name == "python3" else [f"kernel {name!r}, not 'python3': `make refresh` stores it so"]
 
 
 def one_parameters_cell(notebook: NotebookNode) -> list[str]:

@@ -163,7 +163,9 @@ def solve(arguments):
 def write():
     """Make every circuit of the grid anew."""
     FOLDER.mkdir(exist_ok=True)
-    version = subprocess.run(["ngspice", "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run(
+        ["ngspice", "--version"], capture_output=True, encoding="utf-8", check=True
+    ).stdout
     for name, voltage, network, v0 in _grid():
         arguments = {"voltage": voltage.tolist(), "layers": network, "v0": v0}
         point = solve(arguments)

@@ -2,7 +2,7 @@
 
 What differs from run to run or from machine to machine is left out (timings, the interpreter's
 version, how a stream was cut into pieces), so a chapter whose results are unchanged is not
-written at all.
+written at all. The kernel is the one that ran it, `python3`, with whichever it was saved.
 """
 
 import sys
@@ -21,9 +21,14 @@ TRANSIENT = [
 ]
 
 
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
 def stored(executed: Path) -> str:
     """The text of the notebook at `executed` as it is committed: outputs and counts kept."""
     notebook = nbformat.read(executed, as_version=4)
+    if notebook.metadata.get("kernelspec", {}).get("name") != KERNEL["name"]:
+        notebook.metadata["kernelspec"] = KERNEL
     for cell in notebook.cells:
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]

@@ -2,13 +2,15 @@
 
 Papermill runs a notebook even if a parameter is misspelt or of the wrong type; here nothing runs
 until every name and value fits the chapter's `parameters` cell: its names, the types of its values
-and the ranges in its comments. Values are YAML 1.2: `1e-3` is a number, `no` a text.
+and the ranges in its comments. Values are YAML 1.2: `1e-3` is a number, `no` a text, and `010`, which
+is eight or ten, is refused. The kernel is `python3`, with whichever a chapter was saved.
 """
 
 import ast
 import difflib
 import hashlib
 import json
+import math
 import operator
 import re
 import sys
@@ -16,7 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import papermill
+from papermill.translators import PythonTranslator
 
 from companion import yaml_files
 
@@ -30,10 +34,60 @@ RANGE = re.compile(rf"([≥>≤<]) ?{N}|{N} to {N}|\[{N}, ?{N}\]")
 EXAMPLE = re.compile(r'(such as|for example|e\.g\.),? "')
 
 
-def parameters(notebook: Path) -> Parameters:
-    """What the notebook's `parameters` cell declares."""
-    found = papermill.inspect_notebook(str(notebook))
-    return {name: (ast.literal_eval(one["default"]), one["help"]) for name, one in found.items()}
+def opened(path: Path) -> nbformat.NotebookNode:
+    """The notebook at `path`; raises `ValueError` if it is none, or none in Python."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        kernel, said = (notebook.metadata.get(name, {}) for name in ("kernelspec", "language_info"))
+        language = said.get("name") or kernel.get("language") or "python"
+    except (ValueError, LookupError, AttributeError, TypeError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path} is not a notebook: {str(error)[:80]}") from error
+    if language.lower() not in ("python", "ipython"):
+        raise ValueError(
+            f"{path} was saved with kernel {kernel.get('name')!r} for {language}: choose one for Python"
+        )
+    return notebook
+
+
+def parameters(path: Path) -> Parameters:
+    """What the `parameters` cell of the notebook at `path` declares.
+
+    Raises `ValueError` naming notebook, cells (counted from one) and lines unless there is one such cell,
+    of names and literals, and none that papermill has added to an executed notebook.
+    """
+    cells = dict(enumerate(opened(path).cells, 1))
+    tagged = {
+        tag: [number for number, cell in cells.items() if tag in cell.metadata.get("tags", [])]
+        for tag in ("parameters", "injected-parameters")
+    }
+    if len(tagged["parameters"]) != 1:
+        where = " and ".join(map(str, tagged["parameters"])) or "none"
+        raise ValueError(f"{path}: cells tagged 'parameters': {where}; allowed: exactly one")
+    if added := tagged["injected-parameters"]:
+        raise ValueError(f"{path}: cell {added[0]} holds the parameters of an earlier run: delete it")
+    (number,) = tagged["parameters"]
+    return declared(cells[number], f"{path}: cell {number}")
+
+
+def declared(cell: nbformat.NotebookNode, where: str) -> Parameters:
+    """The parameters in that cell: each a name and a literal, once, on a line that papermill can read."""
+    comments = {one.name: one.help for one in PythonTranslator.inspect(cell)}
+    found: Parameters = {}
+    try:
+        for node in ast.parse(cell.source).body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                    if name in found:
+                        raise ValueError(f"{name} is there twice")
+                    if name not in comments:
+                        raise ValueError(f"papermill cannot read {name} (an = in its comment?)")
+                    found[name] = ast.literal_eval(node.value), comments[name]
+                case _:
+                    raise ValueError(f"{ast.unparse(node)!r} is not a name and a literal")
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ValueError(f"{where}, tagged 'parameters': {error}") from error
+    return found
 
 
 def listing(known: Parameters) -> str:
@@ -42,14 +96,25 @@ def listing(known: Parameters) -> str:
     return "\n".join(f"  {name}: {kind} = {value!r}  # {said}" for name, kind, value, said in rows)
 
 
+def read(text: str) -> Any:
+    """The value that `text` is; raises `ValueError` if it can be read in two ways, or in part."""
+    value = yaml_files.parse(text)
+    if str(value).count("#") != text.count("#"):
+        raise ValueError("what follows # is a comment; quote a text that holds one")
+    return value
+
+
 def fitting(value: Any, default: Any) -> Any:
-    """`value` as what `default` is; raises `ValueError` if it is of another type."""
+    """`value` as what `default` is; raises `ValueError` if it is of another type, or not finite."""
     if isinstance(default, list) and isinstance(value, list):
-        return [fitting(item, default[0]) for item in value] if default else value
+        like = [item for item in default if type(item) is float] or default  # numbers: real if any is
+        return [fitting(item, like[0]) for item in value] if default else value
     if type(default) is float and type(value) is int:
-        return float(value)
+        value = float(value)
     if type(value) is not type(default):
         raise ValueError(f"of type {type(value).__name__}, not {type(default).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not a finite number")
     return value
 
 
@@ -84,11 +149,13 @@ def checked(given: list[str], known: Parameters) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in zip(given[1::3], given[2::3], strict=True):
         among(name, known, "parameter")
+        if name in values:
+            raise ValueError(f"{name} is given twice, the second time as {text}: give it once")
         try:
             default, said = known[name]
-            values[name] = fitting(yaml_files.parse(text), default)
+            values[name] = fitting(read(text), default)
             within(values[name], said)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{name} = {text}: {error}") from None
     return values
 
@@ -113,7 +180,9 @@ def main(chapter: str, given: list[str], root: Path = ROOT) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     path, folder = str(chapters[chapter]), str(root / "chapters")
     try:
-        papermill.execute_notebook(path, str(output), values, cwd=folder)
+        papermill.execute_notebook(
+            path, str(output), values, cwd=folder, kernel_name="python3", language="python"
+        )
     except papermill.PapermillExecutionError as error:
         print(f"{error}\nstopped; what ran is in {output}", file=sys.stderr)
         return 1

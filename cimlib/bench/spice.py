@@ -162,7 +162,9 @@ def simulate(circuit: Netlist | str) -> dict[str, float]:
         source, raw = Path(folder, "circuit.cir"), Path(folder, "circuit.raw")
         source.write_text(str(circuit), encoding="utf-8")
         command = [program, "-n", "-b", "-r", str(raw), str(source)]
-        run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        run = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL
+        )
         content = raw.read_bytes() if raw.exists() else b""
     header, _, data = content.partition(b"Binary:\n")
     names = re.findall(r"^\s+\d+\s+(\S+)\s+(?:voltage|current)", header.decode(), re.MULTILINE)

@@ -47,9 +47,11 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
     """The values (n,), indexed by ``over`` if there is one, and whether older code made any of them.
 
     ``NotRunYet`` if no record fits and a sweep asks for one, else ``ValueError`` unless one record fits, or
-    one for each value of ``over``, and has such a result.
+    one for each value of ``over``, and has such a result, in finite numbers.
     """
     given, over = reading.given, reading.over
+    for name in given:
+        _among("given", name, _parameters(reading.experiment))
     try:
         table = tables(reading.experiment)
         found = records.select(table, **given)
@@ -58,12 +60,14 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
         if any(given.items() <= params.items() for params in asked):
             raise NotRunYet(str(error)) from error
         raise ValueError(str(error)) from error
-    _among("value", reading.value, set(table) - _not_results(reading.experiment))
+    _among("value", reading.value, set(table) - _parameters(reading.experiment) - {"key", "stale"})
     if found[reading.value].isna().any():
         raise ValueError(f"not every record of {reading.experiment} with {given} has {reading.value!r}")
     if reading.tuned is not None:
         _among("tuned", reading.tuned, set(table))
         found = records.tuned(found, reading.tuned)
+    for each in found[reading.value]:
+        _finite(each, reading.value)
     if over is not None:
         _among("over", over, set(table))
         read = found.set_index(over)[reading.value].map(np.mean).astype(float).sort_index()
@@ -76,9 +80,17 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
 
 
 @cache
-def _not_results(experiment: str) -> set[str]:
-    """Columns of a table of records that are no results."""
-    return {"key", "stale", *(field.name for field in fields(experiments.resolve(experiment, {})))}
+def _parameters(experiment: str) -> set[str]:
+    """The columns of a table of records that are parameters."""
+    return {field.name for field in fields(experiments.resolve(experiment, {}))}
+
+
+def _finite(values: Any, name: str) -> None:
+    """Raises ``ValueError`` unless ``values`` are finite numbers, at least one, in one list."""
+    found = np.asarray(values) if isinstance(values, list) else np.empty(0)
+    if found.ndim != 1 or not found.size or found.dtype.kind not in "if" or not np.isfinite(found).all():
+        what = f"{found.shape} values" if found.ndim > 1 else repr(values)[:80]
+        raise ValueError(f"value = {name!r} is not allowed: {what}; allowed: a list of finite numbers")
 
 
 def _among(field: str, name: str, known: set[Any]) -> None:

@@ -107,6 +107,10 @@ class Entry(Filed):
         if bool(self.evidence) == bool(self.reason):
             both = "both" if self.reason else "neither"
             raise ValueError(f"evidence, reason = {both} is not allowed; allowed: one of them")
+        readings = (r for piece in self.evidence for r in (piece.of, piece.against) if r is not None)
+        for scale in (reading.given.get("scale", self.scale) for reading in readings):
+            if scale != self.scale:
+                raise ValueError(f"scale = {self.scale!r} is not allowed; allowed: {scale!r}, as the records")
 
 
 def papers(directory: Path | None = None) -> list[str]:
@@ -144,8 +148,8 @@ def _whole(item: Any) -> Any:
 def _compared(piece: Any) -> Any:
     match piece:
         case {"of": dict(of), "against": dict(against)}:
-            given = against.get("given", {})
-            if "experiment" not in against and isinstance(given, dict):
-                given = {**of.get("given", {}), **given}
+            base, given = of.get("given"), against.get("given", {})
+            if "experiment" not in against and isinstance(given, dict) and isinstance(base, dict):
+                given = {**base, **given}
             return {**piece, "against": {**of, **against, "given": given}}
     return piece

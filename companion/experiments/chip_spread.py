@@ -19,7 +19,7 @@ from cimlib.chip import Crossbar, crossbars, plain_state
 from cimlib.devices import Gaussian
 from cimlib.networks import mlp
 from cimlib.training import Batch, CrossEntropy, accuracy
-from companion.fields import STRICT, Count, Natural, NonNegative, Scale, TorchDevice, one_of
+from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
 
 ARRAYS: dict[str, Array] = {
     "double": DoubleArray(),
@@ -42,7 +42,7 @@ class Params:
     train_sigma: NonNegative = 0.0
     hidden: Count = 32
     epochs: Count = 30
-    lr: float = 0.005
+    lr: Positive = 0.005
     n_train: Count = 1000
     images: Annotated[int, Field(ge=BATCHES)] = 300
     chips: Count = 30

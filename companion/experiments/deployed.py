@@ -16,7 +16,7 @@ from cimlib.arrays import Array, DoubleArray, SingleArray, power
 from cimlib.chip import Crossbar, crossbars
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt, require
 from cimlib.training import Replicas, accuracy
-from companion.fields import STRICT, Count, Fraction, NonNegative, Scale, one_of
+from companion.fields import STRICT, Count, Fraction, NonNegative, Positive, Scale, one_of
 from companion.tasks.iris import Iris
 from companion.tasks.iris import data as data
 from companion.tasks.results import rounded
@@ -44,7 +44,7 @@ class Params:
     stuck_off: Fraction = 0.0
     hidden: Count = 8
     epochs: Count = 200
-    lr: float = 0.05
+    lr: Positive = 0.05
     seeds: Count = 20
     chips: Count = 5
 

@@ -21,7 +21,7 @@ from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature, sn
 from cimlib.networks import SNAPSHOTS, scaled, snapshot_places
 from cimlib.remedies import Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, History, Objective
-from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
+from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, Sign, TorchDevice, one_of
 from companion.tasks.task import CHECK, ENDS, NORMALISATION, Task
 
 METHODS = ("plain", "noise", "temperature", "averaging", "correctnet", "ovf", "irs")
@@ -61,7 +61,7 @@ class Params:
     feedbacks: Natural = 0
     step: float = 0.05
     decay: Literal["paper", "reversed"] = "paper"
-    sign: Literal[-1, 1] = -1
+    sign: Sign = -1
     heads: Literal["noisy", "clean"] = "noisy"
     bn: Literal["every", "first"] = "every"
     raised: Literal["all", "ends"] = "all"

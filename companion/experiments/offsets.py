@@ -26,7 +26,7 @@ from cimlib.networks import mlp
 from cimlib.remedies import Budget, Case, Chip, Composed, Remedy, Retrained
 from cimlib.remedies.inspection import Emulated
 from cimlib.training import Batch, CrossEntropy, History, Objective, OptimizerFactory, fit
-from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
+from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, one_of
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
 
@@ -89,7 +89,7 @@ class Params:
     g_load: Positive = 1000.0
     loads: Literal["equal", "rows"] = "equal"
     g_constant: NonNegative = 0.0
-    fluctuation: float = 0.0
+    fluctuation: NonNegative = 0.0
     error: NonNegative = 0.0
     start: Literal["offline", "scratch"] = "offline"
     epochs: Count = 30
@@ -99,10 +99,10 @@ class Params:
     images: Count = 300
     lr: Positive = 0.005
     batch: Count = 64
-    sharpness: float = 10.0
+    sharpness: Positive = 10.0
     leak: float = 0.02
     chips: Count = 3
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
         require(self.n_update <= self.n_train, "n_update", self.n_update, f"≤ n_train = {self.n_train}")

@@ -353,7 +353,7 @@ def test_without_ngspice_the_error_says_how_to_get_it(monkeypatch):
 def test_a_failed_simulation_is_an_error_in_ngspices_words(monkeypatch, tmp_path, script):
     """A stand-in for the program, so that this holds with and without ngspice."""
     program = tmp_path / "ngspice"
-    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(RuntimeError, match=f"no operating point:\n{script.split(chr(39))[1]}"):

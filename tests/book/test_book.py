@@ -65,7 +65,7 @@ def test_every_record_is_one_that_a_sweep_asks_for() -> None:
 
 def tracked() -> list[Path]:
     """Files under version control, or, where there is none, those that a clone would hold."""
-    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if listing.stdout:
         return [path for path in map(Path, listing.stdout.splitlines()) if (ROOT / path).exists()]
     built = {".venv", ".git", "_build", ".snakemake", "__pycache__"}

@@ -51,7 +51,7 @@ follow_imports_for_stubs = True
 
 
 def call(*command: object, **options: object) -> str:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, encoding="utf-8", **options)
+    done = subprocess.run([*map(str, command)], capture_output=True, encoding="utf-8", **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -128,7 +128,7 @@ def test_a_type_checker_sees_the_library_s_types(stranger: Stranger) -> None:
     (stranger.home / "mypy.ini").write_text(NOTHING_ELSE, encoding="utf-8")
     (stranger.home / "own.py").write_text(TYPED, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--python-executable", stranger.python, "own.py"]
-    done = subprocess.run([*map(str, command)], cwd=stranger.home, capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], cwd=stranger.home, capture_output=True, encoding="utf-8")
     assert 'own.py:6: error: Argument 1 to "Lognormal" has incompatible type "str"' in done.stdout
     assert "Revealed type" in done.stdout
     assert "tuple[" in done.stdout

@@ -25,13 +25,23 @@ ENTRY = {
 }
 
 
+MADE = {
+    "data": {},
+    "seconds": 1.0,
+    "threads": 1,
+    "commit": None,
+    "versions": {},
+    "platform": "",
+}
+
+
 def record(params, result, digest=None):
     """Write a record of ``deployed``; returns its path."""
     path = records.RESULTS / "deployed" / f"{records.key_of('deployed', params)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = digest or records.code_digest("deployed")
     content = {"experiment": "deployed", "params": params, "result": result, "digest": digest}
-    records.write(path, content)
+    records.write(path, {**MADE, **content})
     return path
 
 
@@ -324,7 +334,25 @@ def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
         ({"of": of(value="structure")}, ["value = 'structure'", "digital, error, other"]),
         ({"of": {**of(), "tuned": "rate"}}, ["tuned = 'rate'", "structure"]),
         ({"of": {**of(), "over": "sede"}}, ["over = 'sede'", "structure"]),
-        ({"of": {**of(), "given": {"structur": "a"}}}, ["structur", "structure"]),
+        ({"of": {**of(), "given": {"structur": "a"}}}, ["given = 'structur'", "structure"]),
+        ({"of": {**of(), "given": {"key": "a"}}}, ["given = 'key'", "structure"]),
+        ({"of": {**of(), "given": {"stale": False}}}, ["given = 'stale'", "structure"]),
+        ({"of": {**of(), "given": {"error": 5.0}}}, ["given = 'error'", "structure"]),
+        ({"of": {**of(), "given": {"structure": ["a"]}}}, ["structure = ['a']", "one value"]),
+        ({"of": {**of(), "given": {"structure": {"a": 1}}}}, ["structure = {'a': 1}", "one value"]),
+        (
+            {"of": {**of(), "given": "b"}, "against": {"given": {}}},
+            ["evidence.1.of.given = 'b'", "a mapping"],
+        ),
+        ({"of": {**of(), "given": None}, "against": {}}, ["evidence.1.of.given = None", "a mapping"]),
+        ({"of": {**of(), "given": {1: "a"}}}, ["given = '1'", "structure"]),
+        (
+            {"of": {**of(), "given": {"scale": "quick"}}},
+            ["scale = 'desk'", "allowed: 'quick', as the records"],
+        ),
+        ({"against": {"given": {"scale": "paper"}}}, ["scale = 'desk'", "allowed: 'paper', as the records"]),
+        ({"of": {**of(), "tuned": "structure"}}, ["'validation_error' is not a column"]),
+        ({"needs": True}, ["evidence.1.needs = True", "an int"]),
     ],
 )
 def test_wrong_evidence_is_refused_by_file_claim_field_value_and_what_is_allowed(ledger, change, words):
@@ -383,6 +411,37 @@ def test_a_ledger_is_a_list_of_claims_each_with_an_id_of_its_own(written, conten
     with pytest.raises(ValueError, match=r"paper\.yml") as error:
         written(content)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "paper.yml: None is not allowed; allowed: a list of claims"),
+        ("- {id: one, id: two}", 'paper.yml: line 1: found duplicate key "id"'),
+        ("- id: one\n\tstatement: a", "paper.yml: line 2: found character"),
+        ("- id: one\n  digits: 01", "paper.yml: line 2: 01 is not how a number is written: 1 if"),
+        ("- {id: [1]}", r"paper.yml: claim \[1\]: id = \[1\] is not allowed; allowed: a str"),
+        ("- {id: 1}", "paper.yml: claim 1: id = 1 is not allowed; allowed: a str"),
+        ("- &a [*a]", "paper.yml: entry 1: this = .* is not allowed; allowed: a mapping"),
+        ("- {id: one, evidence: &a [{of: *a, against: *a}]}", "paper.yml: claim 'one': "),
+    ],
+)
+def test_a_file_that_is_no_ledger_is_refused_by_file_and_line_or_claim(tmp_path, content, words):
+    (tmp_path / "paper.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=words):
+        claims.load("paper", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, np.nan], [np.inf], [], [[1.0, 2.0]], ["5"], [None], [True], 5.0, {"a": [5.0]}, "5"]
+)
+@pytest.mark.parametrize("rule", [{"statistic": "stragglers"}, {"statistic": "max"}, {}])
+def test_a_result_that_is_no_list_of_finite_numbers_decides_nothing(ledger, values, rule):
+    structure("a", error=values)
+    with pytest.raises(
+        ValueError, match=r"claim 'one': value = 'error' is not allowed.*a list of finite numbers"
+    ):
+        ledger({"label": "a", "of": of(), "below": 6.0, **rule})
 
 
 def test_a_result_that_one_of_the_records_lacks_is_refused(ledger, train):

@@ -212,7 +212,7 @@ found = kept.digital(task_module.{SMALL!r})
 print([value.flatten().tolist() for value in found.state_dict().values()])
 """
     run = [sys.executable, "-W", "error", "-c", code]
-    both = [subprocess.Popen(run, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+    both = [subprocess.Popen(run, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT) for _ in range(2)]
     (one, _), (other, _) = (process.communicate(timeout=300) for process in both)
     assert [process.returncode for process in both] == [0, 0]
     expected = [value.flatten().tolist() for value in weights(SMALL).values()]

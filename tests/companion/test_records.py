@@ -10,6 +10,7 @@ from companion import experiments, records
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "data" / "sweeps").glob("*.yml"))
+WHOLE = "{{experiment: deployed, threads: 1, minutes: {minutes}, defaults: {{}}, points: [{{{point}}}]}}"
 TINY = {"epochs": 1, "seeds": 2, "chips": 1}
 
 
@@ -22,12 +23,12 @@ def sweep(tmp_path, monkeypatch):
 
 def written(folder, **change):
     spec = {"experiment": "deployed", "threads": 1, "minutes": 0.1, "defaults": TINY, "points": [{}]}
-    path = folder / "sweep.yml"
+    path = folder / "deployed.yml"
     path.write_text(json.dumps({**spec, **change}), encoding="utf-8")
     return path
 
 
-def test_lists_are_grids_and_points_named_twice_are_one(tmp_path):
+def test_lists_are_grids_and_what_two_points_ask_for_is_there_once(tmp_path):
     grid = [{"gaussian": [0.0, 0.1], "hidden": [4, 8]}, {"gaussian": 0.1}]
     assert len(records.points(written(tmp_path, points=grid))) == 4
 
@@ -191,23 +192,104 @@ def test_reading_without_records_says_what_to_do(sweep):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"extra": 1}, "sweep.yml: key = 'extra' is not allowed; allowed: experiment, threads"),
-        ({"experiment": "nothing"}, "sweep.yml: experiment = 'nothing' is not allowed; allowed: 'agreement'"),
-        ({"threads": 0}, "sweep.yml: threads = 0 is not allowed; allowed: ≥ 1"),
-        ({"threads": True}, "sweep.yml: threads = True is not allowed; allowed: an int"),
-        ({"minutes": "1"}, "sweep.yml: minutes = '1' is not allowed; allowed: a float"),
-        ({"minutes": 0}, "sweep.yml: minutes = 0 is not allowed; allowed: > 0"),
-        ({"defaults": []}, "sweep.yml: defaults = .* is not allowed; allowed: a mapping"),
-        ({"points": {}}, "sweep.yml: points = {} is not allowed; allowed: a list"),
-        ({"points": [{}, 3]}, "sweep.yml: points.2 = 3 is not allowed; allowed: a mapping"),
-        ({"points": [{}, {"gausian": 0.1}]}, "sweep.yml: point 2: .* 'gausian' .did you mean 'gaussian'"),
-        ({"points": [{"gaussian": "0.1"}]}, "sweep.yml: point 1: gaussian = '0.1' .* float"),
-        ({"points": [{"gaussian": [0.1, -0.1]}]}, "sweep.yml: point 1: .*-0.1"),
+        ({"extra": 1}, "deployed.yml: key = 'extra' is not allowed; allowed: experiment, threads"),
+        (
+            {"experiment": "nothing"},
+            "deployed.yml: experiment = 'nothing' is not allowed; allowed: 'agreement'",
+        ),
+        ({"threads": 0}, "deployed.yml: threads = 0 is not allowed; allowed: ≥ 1"),
+        ({"threads": True}, "deployed.yml: threads = True is not allowed; allowed: an int"),
+        ({"minutes": "1"}, "deployed.yml: minutes = '1' is not allowed; allowed: a float"),
+        ({"minutes": 0}, "deployed.yml: minutes = 0 is not allowed; allowed: > 0"),
+        ({"defaults": []}, "deployed.yml: defaults = .* is not allowed; allowed: a mapping"),
+        ({"points": {}}, "deployed.yml: points = {} is not allowed; allowed: a list"),
+        ({"points": [{}, 3]}, "deployed.yml: points.2 = 3 is not allowed; allowed: a mapping"),
+        ({"points": [{}, {"gausian": 0.1}]}, "deployed.yml: point 2: .* 'gausian' .did you mean 'gaussian'"),
+        ({"points": [{"gaussian": "0.1"}]}, "deployed.yml: point 1: gaussian = '0.1' .* float"),
+        ({"points": [{"gaussian": [0.1, -0.1]}]}, "deployed.yml: point 1: .*-0.1"),
+        ({"points": []}, "deployed.yml: points = .* is not allowed; allowed: at least 1"),
+        ({"points": [{}, {"gaussian": []}]}, "deployed.yml: point 2: gaussian = .. is not .* at least one"),
+        (
+            {"points": [{"hidden": [4, 8, 4]}]},
+            "deployed.yml: point 1: hidden = .4, 8, 4. is not .* none twice",
+        ),
+        ({"points": [{"hidden": 4}, {}, {"hidden": 4}]}, "deployed.yml: point 3: it is point 1 once more"),
+        ({"points": [{"gaussian": [[0.1]]}]}, "deployed.yml: point 1: gaussian = .0.1. is not .* a float"),
+        (
+            {"points": [{"gaussian": {"a": 1}}]},
+            "deployed.yml: point 1: gaussian = {'a': 1} is not .* a float",
+        ),
+        ({"points": [{"gaussian": None}]}, "deployed.yml: point 1: gaussian = None is not .* a float"),
+        ({"points": [{"hidden": True}]}, "deployed.yml: point 1: hidden = True is not .* an int"),
+        ({"points": [{"hidden": 8.0}]}, "deployed.yml: point 1: hidden = 8.0 is not .* an int"),
+        ({"defaults": {**TINY, "lr": 0.0}}, "deployed.yml: point 1: lr = 0.0 is not allowed; allowed: > 0"),
+        ({"experiment": "in_array"}, "deployed.yml: experiment = 'in_array' is not .* allowed: 'deployed'"),
+        ({"experiment": ["deployed"]}, "deployed.yml: experiment = .* is not allowed; allowed: a str"),
     ],
 )
 def test_a_wrong_sweep_is_refused_by_file_point_field_value_and_what_is_allowed(tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
         records.points(written(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "deployed.yml: this = None is not allowed; allowed: a mapping"),
+        ("- deployed", "deployed.yml: this = .* is not allowed; allowed: a mapping"),
+        ("points: [{seed: 010}]", "deployed.yml: line 1: 010 is not how a number is written: 10 if"),
+        ("threads: 1\nthreads: 2", 'deployed.yml: line 2: found duplicate key "threads"'),
+        ("points:\n  - {hidden: 4, hidden: 8}", 'deployed.yml: line 2: found duplicate key "hidden"'),
+        ("points:\n\t- {hidden: 4}", "deployed.yml: line 2: found character"),
+        ("1: 2", "deployed.yml: key = 1 is not allowed; allowed: experiment"),
+        ("points: &all [{hidden: *all}]", "deployed.yml: experiment is missing"),
+        (WHOLE.format(minutes=".inf", point=""), "deployed.yml: minutes = inf is not .*: a finite number"),
+        (WHOLE.format(minutes=".nan", point=""), "deployed.yml: minutes = nan is not allowed"),
+        (WHOLE.format(minutes="1", point="lr: .nan"), "deployed.yml: point 1: lr = nan is not allowed"),
+        (WHOLE.format(minutes="1", point="true: 1"), "deployed.yml: .*True"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused_by_file_and_line_or_field(tmp_path, content, words):
+    path = tmp_path / "deployed.yml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=words):
+        records.points(path)
+
+
+@pytest.mark.parametrize(
+    "value", [[8], (8,), {"hidden": 8}, pd.Series([8]).to_numpy()], ids=["list", "tuple", "mapping", "array"]
+)
+def test_a_table_is_selected_by_one_value_of_a_column(value):
+    table = pd.DataFrame({"hidden": [8], "key": ["a"]})
+    assert len(records.select(table, hidden=8)) == 1
+    with pytest.raises(ValueError, match=r"hidden = .* is not allowed; allowed: one value"):
+        records.select(table, hidden=value)
+
+
+def test_true_is_not_one_nor_one_true():
+    table = pd.DataFrame({"rails": [True, False], "seed": [1, 0], "both": pd.Series([True, 1], dtype=object)})
+    assert records.select(table, rails=True).seed.tolist() == [1]
+    assert records.select(table, seed=1).rails.tolist() == [True]
+    assert records.select(table, both=True).seed.tolist() == [1] and len(records.select(table, seed=1.0)) == 1
+    for where in [{"rails": 1}, {"rails": 0}, {"seed": True}, {"seed": False}]:
+        with pytest.raises(ValueError, match="no record has"):
+            records.select(table, **where)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"over": "rate"}, "'rate' is not a column; allowed: .*'lr'"),
+        ({"by": "error"}, "'error' is not a column"),
+        ({"values": [float("nan"), 1.0]}, r"validation_error is not a finite number in records \['b'\]"),
+        ({"values": []}, r"validation_error is not a finite number in records \['b'\]"),
+    ],
+)
+def test_tuning_needs_a_parameter_and_finite_errors(change, words):
+    values = change.pop("values", [2.0])
+    table = pd.DataFrame({"lr": [0.1, 0.2], "validation_error": [[1.0], values], "key": ["a", "b"]})
+    with pytest.raises(ValueError, match=words):
+        records.tuned(table.assign(stale=False), **{"over": "lr", **change})
 
 
 @pytest.mark.parametrize("field", ["experiment", "threads", "minutes", "defaults", "points"])
@@ -216,7 +298,7 @@ def test_a_sweep_says_everything(tmp_path, field):
     spec = json.loads(path.read_text(encoding="utf-8"))
     del spec[field]
     path.write_text(json.dumps(spec), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"sweep.yml: {field} is missing"):
+    with pytest.raises(ValueError, match=f"deployed.yml: {field} is missing"):
         records.points(path)
 
 

@@ -1,5 +1,7 @@
 """What every experiment must refuse before any work, and in which words."""
 
+from dataclasses import asdict
+
 import pytest
 from tiny import TINY
 
@@ -35,6 +37,19 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
         ("deployed", {"structure": "triple"}, "single, column"),
         ("deployed", {"gaussian": 0.1, "lognormal": 0.1}, "lognormal"),
         ("deployed", {"stuck_on": 1.2}, "on"),
+        *(
+            (name, {"lr": lr}, f"lr = {lr} is not allowed")
+            for name in ("deployed", "chip_spread")
+            for lr in (0.0, -0.1, float("nan"), float("inf"))
+        ),
+        ("offsets", {"seed": -1}, "seed = -1 is not allowed; allowed: ≥ 0"),
+        ("offsets", {"fluctuation": -0.1}, "fluctuation = -0.1 is not allowed; allowed: ≥ 0"),
+        ("offsets", {"sharpness": 0.0}, "sharpness = 0.0 is not allowed; allowed: > 0"),
+        *(
+            ("negative_feedback", {"sign": sign}, f"sign = {sign!r} .* an int")
+            for sign in (True, 1.0, None, "1")
+        ),
+        *(("negative_feedback", {"sign": sign}, f"sign = {sign} .* -1 or 1") for sign in (0, 2)),
         ("drifted", {"network": "vgg8"}, "network = 'vgg8'.*'resnet18'"),
         ("drifted", {"network": "resnet18"}, "dataset = 'digits'.*'cifar10'"),
         ("drifted", {"cell": "flash"}, "cell = 'flash'.*'cmo, 2 %'"),
@@ -173,6 +188,26 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
 def test_values_out_of_range_are_refused_with_the_allowed_ones(name, given, word):
     with pytest.raises(ValueError, match=word):
         experiments.resolve(name, given)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_no_number_is_without_a_range_and_none_is_a_truth_a_text_or_nothing(name):
+    """Infinite may be what has no end: a gain, the pulses that a cell endures."""
+    for parameter, value in asdict(experiments.resolve(name, {})).items():
+        if type(value) in (int, float):
+            for wrong in [
+                -1e9 if type(value) is float else -(10**9),
+                float("nan"),
+                float("-inf"),
+                True,
+                "1",
+                None,
+            ]:
+                with pytest.raises(ValueError, match=parameter):
+                    experiments.resolve(name, {parameter: wrong})
+            if parameter not in ("gain", "endurance"):
+                with pytest.raises(ValueError, match=parameter):
+                    experiments.resolve(name, {parameter: float("inf")})
 
 
 def test_a_near_miss_is_named():

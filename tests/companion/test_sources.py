@@ -26,7 +26,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in TOY.items():
         path = folder / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     for name, value in {"PACKAGES": ("toy",), "BY_NAME": "toy.runs", "LEDGER": "toy.ledger"}.items():
         monkeypatch.setattr(sources, name, value)
     monkeypatch.setattr(sources, "ROOT", tmp_path)
@@ -48,7 +48,7 @@ def reached(folder: Path, *cells: str) -> list[str]:
     path = folder.parent / "chapter.ipynb"
     written = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
     written.append({"cell_type": "markdown", "source": ["import toy.other"]})
-    path.write_text(json.dumps({"cells": written}))
+    path.write_text(json.dumps({"cells": written}), encoding="utf-8")
     return names(sources.notebook_sources(path), folder)
 
 
@@ -100,6 +100,25 @@ def test_a_notebook_that_draws_from_the_ledger_stands_on_every_experiment(toy: P
         "runs/first",
         "runs/second",
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"cells": 1}',
+        '{"cells": [{}]}',
+        "\ufeff{}",
+        '{"cells": [{"cell_type": "code", "source": "a <- 1 2"}]}',
+    ],
+)
+def test_what_is_no_notebook_in_python_is_refused_by_file(toy: Path, content: str) -> None:
+    path = toy / "chapter.ipynb"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"chapter\.ipynb is not a notebook of Python cells: "):
+        sources.notebook_sources(path)
 
 
 def test_no_module_imports_the_front_door() -> None:

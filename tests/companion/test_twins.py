@@ -84,4 +84,5 @@ def test_a_checkout_is_the_tree_of_the_commit_and_is_gone_afterwards():
         assert (tree / "cimlib" / "__init__.py").exists()
     assert not tree.exists()
     listed = ["git", "-C", str(records.ROOT), "worktree", "list"]
-    assert str(tree) not in subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    there = subprocess.run(listed, capture_output=True, encoding="utf-8", check=True)
+    assert str(tree) not in there.stdout

@@ -25,14 +25,16 @@ def root(monkeypatch, tmp_path):
     for label, name in enumerate(CLASSES):
         for i in range(TRAIN):
             picture(root / "train" / name / "images" / f"{name}_{i}.JPEG", 40 * label, 40 * i, 0)
-        (root / "train" / name / f"{name}_boxes.txt").write_text(f"{name}_0.JPEG\t0\t10\t63\t58\n")
+        (root / "train" / name / f"{name}_boxes.txt").write_text(
+            f"{name}_0.JPEG\t0\t10\t63\t58\n", encoding="utf-8"
+        )
     lines = []
     for i, label in enumerate(TEST_LABELS):
         picture(root / "val" / "images" / f"val_{i}.JPEG", 40 * label, 40 * i, 200)
         lines.append(f"val_{i}.JPEG\t{CLASSES[label]}\t0\t32\t44\t62\n")
-    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "val" / "val_annotations.txt").write_text("".join(lines), encoding="utf-8")
     picture(root / "test" / "images" / "test_0.JPEG", 255, 255, 255)
-    (root / "wnids.txt").write_text("\n".join(reversed(CLASSES)))
+    (root / "wnids.txt").write_text("\n".join(reversed(CLASSES)), encoding="utf-8")
     monkeypatch.setenv("CIMLIB_DATA", str(tmp_path))
     monkeypatch.setattr(tiny_imagenet, "VALIDATION", HELD)
     return root
