@@ -116,10 +116,12 @@ class Attention(nn.Module):
             weights = weights if batched else weights[0]
         else:
             y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
-        # (batch, heads, queries, features of a head) → the layout of the query
-        y = y.transpose(1, 2) if self.batch_first or not batched else y.permute(2, 0, 1, 3)
-        y = self.out(y.flatten(-2))
-        return (y if batched else y[0]), weights
+        # (batch, heads, queries, features) → (queries, batch, features), as torch has it in memory: a dropout
+        # behind it draws in that order
+        y = self.out(y.permute(2, 0, 1, 3).flatten(-2))
+        if not batched:
+            return y[:, 0], weights
+        return (y.transpose(0, 1) if self.batch_first else y), weights
 
     def _mask(
         self,

@@ -44,8 +44,8 @@ def _relu(x: Tensor, h: Tensor, state: State) -> State:
     return ((x + h).relu(),)
 
 
-#: From what a cell's two linear layers return, and its state, to the next state; by torch's name of the mode.
-UPDATES = {"LSTM": _lstm, "GRU": _gru, "RNN_TANH": _tanh, "RNN_RELU": _relu}
+# From what a cell's two linear layers return, and its state, to the next state; by torch's name of the mode.
+_UPDATES = {"LSTM": _lstm, "GRU": _gru, "RNN_TANH": _tanh, "RNN_RELU": _relu}
 
 
 class Cell(nn.Module):
@@ -75,7 +75,7 @@ class Cell(nn.Module):
 
     def step(self, x: Tensor, state: State) -> State:
         """The next state (batch, hidden); ``x`` (batch, gates · hidden) is what ``input`` returned."""
-        state = UPDATES[self.mode](x, self.recurrent(state[0]), state)
+        state = _UPDATES[self.mode](x, self.recurrent(state[0]), state)
         return state if self.projection is None else (self.projection(state[0]), *state[1:])
 
     def scan(self, x: Tensor, sizes: Sequence[int], state: State, reverse: bool) -> tuple[Tensor, State]:
