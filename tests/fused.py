@@ -41,18 +41,19 @@ def as_torch(module, value=lambda p: p.detach()):
             for child, inner in module.named_children()
             for name, v in as_torch(inner, value).items()
         }
-    return found | {name: value(p) for name, p in module._parameters.items() if p is not None}
+    own = {name.replace("qkv_bias", "qkv.bias"): p for name, p in module._parameters.items()}
+    return found | {name: value(p) for name, p in own.items() if p is not None}
 
 
 def passed(model, inputs, options, seed=1):
-    """Outputs of a pass, flat, and the gradients of all inputs that are floating."""
-    inputs = [x.clone().requires_grad_() if isinstance(x, torch.Tensor) else x for x in inputs]
+    """Outputs of a pass, flat, and the gradients of all floating inputs."""
+    inputs = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
     torch.manual_seed(seed)
     outputs = flat(model(*inputs, **options))
     generator = torch.Generator().manual_seed(seed)
     cotangents = [torch.randn(y.shape, generator=generator, dtype=y.dtype) for y in outputs]
     torch.autograd.backward(outputs, cotangents)
-    return outputs, [x.grad for x in inputs if isinstance(x, torch.Tensor)]
+    return outputs, [x.grad for x in inputs if x.is_floating_point()]
 
 
 def flat(result):

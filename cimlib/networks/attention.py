@@ -205,6 +205,11 @@ class Encoder(nn.TransformerEncoder):
 
     padding_to_zero: bool
 
+    def rewritten(self) -> None:
+        """Give up nested tensors; called once, when torch's module becomes this one."""
+        vars(self)["padding_to_zero"] = self.use_nested_tensor
+        self.use_nested_tensor = False
+
     def forward(
         self,
         src: Tensor,

@@ -176,7 +176,7 @@ class Recurrent(nn.Module):
         sizes = [state[0].shape[1]] * length
         outputs, state = self._run(x.flatten(0, -2), sizes, state)
         if batched:
-            outputs = outputs.view(length, *batch, -1)
+            outputs = outputs.view(length, *batch, outputs.shape[-1])
         else:
             state = tuple(part[:, 0] for part in state)
         return outputs.transpose(0, 1) if swap else outputs, state if self.mode == "LSTM" else state[0]

@@ -88,10 +88,9 @@ def unfused(model: nn.Module) -> nn.Module:
         if type(module) in MADE:
             _become(module, MADE[type(module)](module))
         elif type(module) in CALLING:
-            if isinstance(module, nn.TransformerEncoder):
-                vars(module)["padding_to_zero"] = module.use_nested_tensor
-                module.use_nested_tensor = False
             module.__class__ = CALLING[type(module)]
+            if isinstance(module, (Encoder, CosineWindowAttention)):
+                module.rewritten()
     return model
 
 
@@ -123,7 +122,7 @@ def _check(name: str, module: nn.Module, shared: Counter[nn.Parameter]) -> None:
     for family, layers in READ.items():
         for layer in layers if isinstance(module, family) else ():
             _check_read(f"{name}.{layer}", module.get_submodule(layer))
-    if kind in MADE:
+    if kind in MADE or kind is ShiftedWindowAttentionV2:
         keyed = [hook for hook in _hooks(module) if "state_dict" in hook]
         _require(not keyed, f"hooks of {name!r}", keyed, "none on the state_dict, whose keys change")
     for packed in ("in_proj_weight", "in_proj_bias") if kind is nn.MultiheadAttention else ():

@@ -1,7 +1,7 @@
 """The window attention of torchvision's Swin transformers, calling its linear layers.
 
 torchvision hands ``qkv.weight`` and ``proj.weight`` to a function; here ``qkv`` and ``proj`` are called, so
-that what is put in their place is asked. Parameters and their names are those of torchvision. Made by
+that what is put in their place is asked. Made by
 :func:`~cimlib.networks.unfused.unfused`. Sources: Liu et al., *Swin transformer* (arXiv 2103.14030),
 Section 3.2, and *Swin transformer V2* (arXiv 2111.09883), Section 3.3.
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
+
+from cimlib.networks.plain import linear
 
 #: What is added to the logits of two positions that the shift alone has brought into one window.
 APART = -100.0
@@ -77,9 +79,18 @@ def _apart(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int
 class CosineWindowAttention(ShiftedWindowAttentionV2):  # type: ignore[misc]
     r"""Attention within windows by cosines: logits :math:`\tau \cos(Q, K) + B`.
 
-    The factor :math:`\tau` ≤ 100 is learnt. Keys have no bias: that part of the bias of ``qkv`` is taken off
-    again.
+    The factor :math:`\tau` ≤ 100 is learnt. Keys have no bias, so the bias is not one of the layer ``qkv``:
+    it is ``qkv_bias`` (3 · channels,), of which the middle third is neither used nor learnt.
     """
+
+    qkv: nn.Linear
+    qkv_bias: nn.Parameter | None
+
+    def rewritten(self) -> None:
+        """Take the bias from the layer; called once, when torchvision's module becomes this one."""
+        weight, *bias = self.qkv.parameters()
+        self.qkv = linear(weight).train(self.qkv.training)
+        self.register_parameter("qkv_bias", bias[0] if bias else None)
 
     forward = WindowAttention.forward
 
@@ -92,6 +103,7 @@ class CosineWindowAttention(ShiftedWindowAttentionV2):  # type: ignore[misc]
     def projections(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(windows, positions, channels) → three of (windows, heads, positions, features)."""
         q, k, v = WindowAttention.projections(self, x)
-        if self.qkv.bias is not None:
-            k = k - self.qkv.bias.view(3, self.num_heads, 1, -1)[1]
-        return q, k, v
+        if self.qkv_bias is None:
+            return q, k, v
+        of_q, _, of_v = self.qkv_bias.view(3, self.num_heads, 1, -1)
+        return q + of_q, k, v + of_v

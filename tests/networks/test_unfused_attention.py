@@ -224,7 +224,9 @@ def test_a_transformer_is_torchs_with_gradients_and_dropout(batch_first):
 def encoder(norm=True, seed=0, **options):
     torch.manual_seed(seed)
     inner = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, dtype=torch.float64)
-    return moved(nn.TransformerEncoder(inner, 2, nn.LayerNorm(8, dtype=torch.float64) if norm else None, **options))
+    return moved(
+        nn.TransformerEncoder(inner, 2, nn.LayerNorm(8, dtype=torch.float64) if norm else None, **options)
+    )
 
 
 AT_THE_END = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]).bool()
@@ -284,7 +286,6 @@ def test_a_causal_mask_is_found_by_an_encoder_as_by_torch():
 def test_every_layer_of_an_encoder_is_called_in_evaluation_without_gradients():
     made, called = unfused(encoder().eval()), set()
     for name in linears(made):
-        made.get_submodule(name).weight.data.mul_(1.0)
         made.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
     with torch.no_grad():
         made(drawn(2, 5, 8), src_key_padding_mask=AT_THE_END)
