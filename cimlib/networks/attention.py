@@ -82,26 +82,29 @@ class Attention(nn.Module):
                 allowed = "padded tensors with key_padding_mask, all three of 3 dimensions, or all of 2"
                 raise ValueError(f"{name} = {what} is not allowed; allowed: {allowed}")
         batched = query.dim() == 3
-        if not batched:
-            query, key, value = query[None], key[None], value[None]
-            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
-        elif not self.batch_first:
-            query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
-        if not (len(query) == len(key) and key.shape[:2] == value.shape[:2]):
-            shapes = tuple(query.shape), tuple(key.shape), tuple(value.shape)
-            allowed = "one batch size, and as many keys as values"
-            raise ValueError(f"shapes of (query, key, value) = {shapes} is not allowed; allowed: {allowed}")
+        if not batched and key_padding_mask is not None:
+            key_padding_mask = key_padding_mask[None]
+
+        def batch_first(x: Tensor) -> Tensor:
+            return x[None] if not batched else x if self.batch_first else x.transpose(0, 1)
+
+        sizes = [tuple(batch_first(x).shape[:2]) for x in (query, key, value)]
+        (batch, queries), (_, keys), _ = sizes
+        if sizes[1:] != [(batch, keys)] * 2:
+            allowed = "one batch, and as many keys as values"
+            raise ValueError(f"(batch, length) of the three = {sizes} is not allowed; allowed: {allowed}")
         if is_causal and attn_mask is None:
             raise ValueError("attn_mask = None is not allowed; allowed: the causal mask, with is_causal")
         causal = is_causal and key_padding_mask is None and not need_weights
-        given_masks = (None if causal else attn_mask, key_padding_mask)
-        mask = self._mask(*given_masks, (len(query), query.shape[1], key.shape[1]), query.dtype)
+        masks = {"attn_mask": None if causal else attn_mask, "key_padding_mask": key_padding_mask}
+        mask = self._mask(masks, (batch, queries, keys), query.dtype)
 
-        k, v = self.key(key), self.value(value)
+        q, k, v = map(batch_first, (self.query(query), self.key(key), self.value(value)))
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat((k, self.bias_k.expand(len(k), 1, -1)), 1)
             v = torch.cat((v, self.bias_v.expand(len(v), 1, -1)), 1)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (self.query(query), k, v))
+        heads = (self.num_heads, self.head_dim)
+        q, k, v = (x.view(*x.shape[:2], *heads).transpose(1, 2) for x in (q, k, v))
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
 
@@ -118,17 +121,13 @@ class Attention(nn.Module):
             y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal)
         # (batch, heads, queries, features) → (queries, batch, features), as torch has it in memory: a dropout
         # behind it draws in that order
-        y = self.out(y.permute(2, 0, 1, 3).flatten(-2))
+        y = self.out(y.permute(2, 0, 1, 3).flatten(-2).contiguous())
         if not batched:
             return y[:, 0], weights
         return (y.transpose(0, 1) if self.batch_first else y), weights
 
     def _mask(
-        self,
-        attn_mask: Tensor | None,
-        key_padding_mask: Tensor | None,
-        sizes: tuple[int, int, int],
-        dtype: torch.dtype,
+        self, masks: dict[str, Tensor | None], sizes: tuple[int, int, int], dtype: torch.dtype
     ) -> Tensor | None:
         """Both masks as one to add to (batch, heads, queries, keys). Raises ``ValueError`` as ``forward``."""
         batch, queries, keys = sizes
@@ -137,7 +136,7 @@ class Attention(nn.Module):
             "key_padding_mask": ((batch, keys),),
         }
         added: list[Tensor] = []
-        for name, mask in {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask}.items():
+        for name, mask in masks.items():
             if mask is None:
                 continue
             found, allowed = tuple(mask.shape), shapes[name]
@@ -149,7 +148,7 @@ class Attention(nn.Module):
                 raise ValueError(f"dtype of {name} = {mask.dtype} is not allowed; allowed: bool, or a float")
             if name == "key_padding_mask":
                 mask = mask[:, None, None]
-            added.append(mask.view(batch, -1, queries, keys) if mask.dim() == 3 else mask)
+            added.append(mask.reshape(batch, -1, queries, keys) if mask.dim() == 3 else mask)
         if not added:
             return None
         more = (self.bias_k is not None) + self.add_zero_attn

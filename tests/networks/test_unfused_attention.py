@@ -156,9 +156,9 @@ def test_inputs_that_do_not_fit_are_refused_by_name():
         made(x, x[0], x)
     with pytest.raises(ValueError, match="query = 4-dimensional"):
         made(x[None], x[None], x[None])
-    with pytest.raises(ValueError, match="one batch size, and as many keys as values"):
+    with pytest.raises(ValueError, match="one batch, and as many keys as values"):
         made(x, x, x[:, :2])
-    with pytest.raises(ValueError, match="one batch size"):
+    with pytest.raises(ValueError, match="one batch"):
         made(x, x[:1], x[:1])
 
 
