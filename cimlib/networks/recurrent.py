@@ -116,7 +116,8 @@ class Recurrent(nn.Module):
     """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, as :class:`Cell` after :class:`Cell` in ``cells``.
 
     There is one for each layer and direction, in torch's order: forward and backward of the first layer, and
-    so on. Inputs of all steps go through ``input`` at once; ``recurrent`` is called step by step.
+    so on. Inputs of all steps go through ``input`` at once; ``recurrent`` is called step by step, and what
+    draws at every call draws at every step.
 
     Args:
         network: the module to rewrite.

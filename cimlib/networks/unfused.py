@@ -76,7 +76,7 @@ def unfused(model: nn.Module) -> nn.Module:
 
     Raises, before any work, ``TypeError`` for a subclass of a class that would be rewritten, which may have a
     forward pass of its own, and for a scripted module; ``ValueError`` for weights that are pruned or
-    parametrised, a packed attention weight that another module has as well, a ``forward`` replaced on the
+    parametrised, a packed attention weight that another module has as well, a method replaced on the
     object, and hooks that could not stay: on a ``state_dict`` whose keys change, or on a layer that torch
     never calls.
     """
@@ -151,11 +151,12 @@ def _weights(module: nn.Module) -> set[str]:
 
 
 def _check_parameters(name: str, module: nn.Module, expected: set[str]) -> None:
+    """Refuse parameters that are computed from others."""
     found = set(module._parameters)
     optional = {"bias_k", "bias_v"}  # not registered when there is none
     ok = found <= expected and expected <= found | optional and not parametrize.is_parametrized(module)
     permanent = "prune.remove or parametrize.remove_parametrizations, from torch.nn.utils, make them plain"
-    plain = f"{sorted(expected)}, neither pruned nor parametrised: {permanent}"
+    plain = f"those of its class, neither pruned nor parametrised: {permanent}"
     _require(ok, f"parameters of {name!r}", sorted(p for p, _ in module.named_parameters()), plain)
 
 

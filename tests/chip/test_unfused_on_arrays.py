@@ -26,9 +26,7 @@ class Pooled(nn.Module):
 def encoder(batch_first=True):
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
     inner = nn.TransformerEncoder(layer, 2, enable_nested_tensor=batch_first)
-    return Pooled(inner, 8), drawn(
-        3, 5, 8, dtype=torch.float32
-    )
+    return Pooled(inner, 8), drawn(3, 5, 8, dtype=torch.float32)
 
 
 def image(side):
