@@ -24,6 +24,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = own
 
 
+def linear(weight: nn.Parameter, bias: nn.Parameter | None = None) -> nn.Linear:
+    """A linear layer with just these parameters: ``weight`` (out, in), ``bias`` (out,) or none."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")  # draws nothing
+    layer.weight = weight
+    if bias is not None:
+        layer.bias = bias
+    return layer
+
+
 class BiasRow(nn.Module):
     """Appends a constant 1 to the inputs, (..., n) → (..., n + 1): the bias becomes a row of the array."""
 
