@@ -10,9 +10,11 @@
 - :mod:`~cimlib.chip.stages`, :mod:`~cimlib.chip.vera`: digital stages behind a layer;
   :mod:`~cimlib.chip.attachment`: giving them to a network, and what they cost.
 - :mod:`~cimlib.chip.montecarlo`: accuracy on many chips, with intervals.
+- :mod:`~cimlib.chip.calibration`: the ranges of converters, found from data.
 """
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
+from cimlib.chip.calibration import Clipped, calibrated, clipped_shares, warn_if_clipped
 from cimlib.chip.crossbar import AnalogReLU, Crossbar, Fabricated, Reading, crossbars, fabricated
 from cimlib.chip.fabrication import fabricate, fresh, reading_once, using
 from cimlib.chip.hardware import Hardware
@@ -28,6 +30,7 @@ __all__ = [
     "Adapter",
     "AnalogReLU",
     "Chain",
+    "Clipped",
     "Cost",
     "Crossbar",
     "Difference",
@@ -48,6 +51,8 @@ __all__ = [
     "Written",
     "adapters",
     "attach",
+    "calibrated",
+    "clipped_shares",
     "cost",
     "crossbars",
     "detach",
@@ -64,4 +69,5 @@ __all__ = [
     "reading_once",
     "state",
     "using",
+    "warn_if_clipped",
 ]
