@@ -49,8 +49,9 @@ def calibrated(
     the magnitude that ``percentile`` percent of its inputs do not exceed, zeros included;
     ``full_scale`` of its ADCs likewise that of its outputs, relative to the largest that inputs of at most
     ``x_max`` could cause, and at most 1. A layer that is called several times is given one range for all
-    calls. Bits, tiles, devices, arrays and the held chip stay. A layer without converters of few bits, one
-    that the pass does not reach, and one that sees only zeros stay as they are.
+    calls, which may be short of a later one by the steps of its own converters. Bits, tiles, devices, arrays
+    and the held chip stay. A layer without converters of few bits, one that the pass does not reach, and one
+    that sees only zeros stay as they are.
 
     Args:
         model: a network on hardware; it is not changed.
