@@ -65,6 +65,24 @@ GRID = [f"currents-{m}x{n}-{row:g}-{column:g}" for m, n, row, column in WIRES]
 GRID += [f"{structure}-{'x'.join(map(str, sizes))}-{effect}" for structure, sizes, effect in AMPLIFIED]
 GRID += [f"iris-{structure}-{flower}" for structure in IRIS for flower in FLOWERS]
 GRID += list(MEASURING)
+BARE = {  # without amplifiers: structure, layer sizes, Ω along rows, Ω along columns, tile
+    "bare-pair-4x8x3": ("pair", (4, 8, 3), 0.0, 0.0, None),
+    "bare-column-4x8x3": ("column", (4, 8, 3), 0.0, 0.0, None),
+    "bare-constant-term-4x8x3": ("constant-term", (4, 8, 3), 0.0, 0.0, None),
+    "bare-pair-8x6-wires": ("pair", (8, 6), 2.5, 1.0, None),
+    "bare-column-8x6-wires": ("column", (8, 6), 2.5, 1.0, None),
+    "bare-constant-term-8x6-wires": ("constant-term", (8, 6), 2.5, 1.0, None),
+    "bare-pair-8x6-tiles": ("pair", (8, 6), 5.0, 2.5, (3, 4)),
+    "bare-column-8x6-tiles": ("column", (8, 6), 5.0, 2.5, (3, 4)),
+}
+OWN = {  # each column with feedback of its own: structure, effect
+    "own-pair-6x4-all": ("pair", "all"),
+    "own-column-6x4-all": ("column", "all"),
+    "own-column-6x4-rails": ("column", "rails"),
+    "own-constant-term-6x4-all": ("constant-term", "all"),
+    "own-constant-term-6x4-term": ("constant-term", "term"),
+}
+GRID += [*BARE, *OWN]
 
 
 def _cells(rng, m, n):
@@ -92,6 +110,20 @@ def _layer(rng, structure, m, n, effect, hidden):
         "g_constant": 6e-4 if effect == "term" else None,
     }
     return Layer(structure, cells, reference, amplifiers, **options)
+
+
+def _loads(rng, n):
+    """Feedback of every column, S."""
+    return np.round(rng.uniform(1e-4, 6e-4, n), 6).tolist()
+
+
+def _bare(rng, structure, m, n, r_row, r_col, tile, hidden):
+    cells = _cells(rng, m, n)
+    reference = _cells(rng, m, n) if structure == "pair" else np.full((m, 1), 5.5e-5)
+    shift = np.round(rng.normal(0, 0.05, n), 4).tolist()
+    relu = [0.0] * n if hidden else None
+    options = {"r_row": r_row, "r_col": r_col, "relu": relu, "shift": shift, "tile": tile}
+    return Layer(structure, cells, reference, None, _loads(rng, n), **options)
 
 
 def _trained(array):
@@ -140,13 +172,21 @@ def _grid():
             yield f"iris-{structure}-{flower}", np.round(V0 + OPAMP.span * signal, 4), network, V0
     for name, volt in MEASURING.items():
         yield name, np.array([volt]), [_measuring()], V0
+    for name, (structure, sizes, *wires) in BARE.items():
+        rng, pairs = np.random.default_rng(SEED), list(pairwise(sizes))
+        network = [_bare(rng, structure, *pair, *wires, pair != pairs[-1]) for pair in pairs]
+        yield name, np.round(V0 + rng.uniform(-0.1, 0.35, sizes[0]), 4), network, V0
+    for name, (structure, effect) in OWN.items():
+        rng = np.random.default_rng(SEED)
+        layer = replace(_layer(rng, structure, 6, 4, effect, False), g_load=_loads(rng, 4))
+        yield name, np.round(V0 + rng.uniform(-0.1, 0.35, 6), 4), [layer], V0
 
 
 def read(name):
     """Arguments of `netlist`, and the operating point that is committed."""
     case = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     for layer in case["layers"]:
-        for name, one in layer["amplifiers"].items():
+        for name, one in (layer["amplifiers"] or {}).items():
             rails = None if one["rails"] is None else tuple(one["rails"])
             layer["amplifiers"][name] = Amplifier(**one | {"rails": rails})
     network = [Layer(**layer) for layer in case["layers"]]
@@ -169,7 +209,8 @@ def write():
     for name, voltage, network, v0 in _grid():
         arguments = {"voltage": voltage.tolist(), "layers": network, "v0": v0}
         point = solve(arguments)
-        plain = [asdict(layer) for layer in network]
+        late = {"shift": None, "tile": None}  # fields that older circuits do not have
+        plain = [{k: v for k, v in asdict(one).items() if v is not None or k not in late} for one in network]
         case = {"made_by": re.search(r"ngspice-\d+", version)[0], **arguments, "layers": plain}
         case["operating_point"] = point
         text = json.dumps(case, default=np.ndarray.tolist)

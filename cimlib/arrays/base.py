@@ -7,7 +7,7 @@ check them by nodal analysis. Everything is in µS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -26,7 +26,7 @@ class Conductances:
     Args:
         cells: ``(slices, sides, *W.shape)``, µS.
         reference: ``(*W.shape[1:])``, µS: one conductance per row, or ``None``.
-        scale: (slices,), µS per unit of weight.
+        scale: µS per unit of weight: (slices,), or (slices, out) where each column has its own.
         connected: bool, like ``cells``: cells whose access transistor is on, or ``None`` for all. The
             others conduct nothing and hold 0.
     """
@@ -43,6 +43,15 @@ class Conductances:
             reference = self.reference - other.reference
         return replace(self, cells=self.cells - other.cells, reference=reference)
 
+    @property
+    def per_weight(self) -> Tensor:
+        """``scale`` so that it broadcasts with the weights of every slice: (slices, 1 or out, 1, ...)."""
+        return self.scale.reshape(len(self.scale), -1, *[1] * (self.cells.dim() - 3))
+
+    def scale_of(self, columns: Tensor) -> Tensor:
+        """``scale`` for cells that hold these ``columns`` (n,) of the weights, in this order."""
+        return self.scale if self.scale.dim() == 1 else self.scale[:, columns]
+
 
 @dataclass(frozen=True)
 class Array:
@@ -52,19 +61,32 @@ class Array:
         g_min, g_max: range of one cell, µS, 0 ≤ g_min < g_max < ∞.
         w_max: weight held by the full range. ``None``: the largest magnitude of each weight tensor,
             found anew whenever the weights change; a number: fixed, and larger weights saturate.
+        scale: what takes the full range if ``w_max`` is ``None``. ``"layer"``: the largest weight of the
+            tensor, so that one outlier shrinks the conductances of all columns. ``"column"``: the largest
+            weight of each output. A column then has a feedback conductance of its own behind amplifiers,
+            and a digital factor of its own without them; its errors do not depend on other columns.
 
-    Raises ``ValueError`` for a range or a ``w_max`` that is not allowed.
+    A device's spread is a fraction of the range of a cell. With one scale it is the same error for every
+    weight of a layer; with a scale for each column it is small in a column of small weights. Use
+    ``"column"`` where the columns' largest weights differ much and the read-out has a gain for each of
+    them. The published designs of the book have one scale.
+
+    Raises ``ValueError`` for a range, a ``w_max`` or a ``scale`` that is not allowed.
     """
 
     g_min: float = 10.0
     g_max: float = 100.0
     w_max: float | None = None
+    scale: Literal["layer", "column"] = field(default="layer", kw_only=True)
 
     def __post_init__(self) -> None:
         ordered = 0 <= self.g_min < self.g_max < float("inf")
         require(ordered, "(g_min, g_max)", (self.g_min, self.g_max), "0 ≤ g_min < g_max < ∞ (µS)")
         positive = self.w_max is None or 0 < self.w_max < float("inf")
         require(positive, "w_max", self.w_max, "None or 0 < w_max < ∞")
+        require(self.scale in ("layer", "column"), "scale", self.scale, "'layer', 'column'")
+        free = self.scale == "layer" or self.w_max is None
+        require(free, "w_max", self.w_max, "None with scale='column', where each column has its own")
 
     @property
     def g_mid(self) -> float:
@@ -76,10 +98,12 @@ class Array:
         return weight if self.w_max is None else weight.clamp(-self.w_max, self.w_max)
 
     def full_scale(self, weight: Tensor) -> Tensor:
-        """Weight held by the full range, a scalar > 0 without gradient."""
+        """Weight held by the full range, > 0 without gradient: a scalar, or (out, 1, ...) of the columns."""
         if self.w_max is not None:
             return torch.as_tensor(self.w_max, dtype=weight.dtype, device=weight.device)
-        peak = weight.detach().abs().amax()
+        peak = weight.detach().abs()
+        columns = self.scale == "column"
+        peak = peak.amax(tuple(range(1, peak.dim())), keepdim=True) if columns else peak.amax()
         return torch.where(peak > 0, peak, torch.ones_like(peak))
 
     @property
@@ -121,6 +145,10 @@ class Array:
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """Parts needed for a layer of ``inputs`` rows and ``outputs`` neurons."""
         raise NotImplementedError
+
+    def _scales(self, scale: Tensor) -> Tensor:
+        """``scale``, a scalar or (out, 1, ...), in the shape that :class:`Conductances` wants."""
+        return scale.reshape(1) if scale.dim() == 0 else scale.reshape(1, -1)
 
     def within(self, cells: Tensor) -> Tensor:
         """``cells`` without the last digit by which rounding may have left the range."""

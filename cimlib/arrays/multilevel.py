@@ -61,15 +61,12 @@ class SignedArray(Array):
         step = self.full_scale(weight) / (2**self.bits - 1)
         return straight_through((kept.detach() / step).round() * step, kept)
 
-    def _scale(self, weight: Tensor) -> Tensor:
-        return (self.g_max / self.full_scale(weight)).reshape(1)
-
     def target(self, weight: Tensor) -> Conductances:
-        scale = self._scale(weight)
-        return Conductances((self.represent(weight) * scale)[None, None], None, scale)
+        scale = self.g_max / self.full_scale(weight)
+        return Conductances((self.represent(weight) * scale)[None, None], None, self._scales(scale))
 
     def decode(self, g: Conductances) -> Tensor:
-        weight: Tensor = g.cells[0, 0] / g.scale
+        weight: Tensor = g.cells[0, 0] / g.per_weight[0]
         return weight
 
 

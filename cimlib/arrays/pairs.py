@@ -94,7 +94,7 @@ class DoubleArray(Array):
         connected = None
         if self.inactive == "disconnected":
             connected = torch.stack((weight >= 0, weight < 0)).unsqueeze(0)
-        scale = (span / self.full_scale(weight)).reshape(1)
+        scale = self._scales(span / self.full_scale(weight))
         cells = self.within(self.g_min + span * sides).unsqueeze(0)
         return Conductances(cells, None, scale, connected)
 
@@ -105,12 +105,11 @@ class DoubleArray(Array):
         connected = self._connected(wanted)
         cells = torch.where(connected, wanted.clamp(self.g_min, self.g_max), 0.0)
         cells = straight_through(cells, wanted)
-        return Conductances(cells[None], None, (self.g_max / full).reshape(1), connected[None])
+        return Conductances(cells[None], None, self._scales(self.g_max / full), connected[None])
 
     def decode(self, g: Conductances) -> Tensor:
         cells = g.cells if g.connected is None else torch.where(g.connected, g.cells, 0.0)
-        difference = cells[:, 0] - cells[:, 1]
-        return (difference / g.scale.reshape(-1, *[1] * (difference.dim() - 1))).sum(0)
+        return ((cells[:, 0] - cells[:, 1]) / g.per_weight).sum(0)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """2·N·M cells; two IV converters and a subtractor (four resistors) a neuron [derived]."""

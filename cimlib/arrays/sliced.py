@@ -84,7 +84,8 @@ class BitSliced(DoubleArray):
         if self.inactive == "disconnected":
             connected = torch.stack((positive, ~positive)).unsqueeze(0)
         unit = self.full_scale(weight) / (2**self.weight_bits - 1)
-        scale = span / ((base - 1) * power * unit)
+        power = power if unit.dim() == 0 else power[:, None]
+        scale = span / ((base - 1) * power * unit.flatten())
         cells = self.within(self.g_min + span * sides / (base - 1))
         return Conductances(cells, None, scale, connected)
 

@@ -2,11 +2,12 @@
 
 - :mod:`~cimlib.bench.measurement`: the amplifiers of one chip, measured with an error.
 - :mod:`~cimlib.bench.spice`: a network on hardware as a SPICE circuit, and ngspice's answer;
-  :mod:`~cimlib.bench.netlist` writes its elements.
+  :mod:`~cimlib.bench.layer` is one layer of it, :mod:`~cimlib.bench.netlist` writes its elements.
 """
 
+from cimlib.bench.layer import COMMON, STRUCTURES, Layer
 from cimlib.bench.measurement import measured, offsets
-from cimlib.bench.netlist import COMMON, OPTIONS, STRUCTURES, Amplifier, Layer, Netlist, crossbar
+from cimlib.bench.netlist import OPTIONS, Amplifier, Netlist, crossbar
 from cimlib.bench.spice import DRAWS, FAILED, PARTS, layers, netlist, simulate
 
 __all__ = [

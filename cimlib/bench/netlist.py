@@ -1,10 +1,10 @@
-"""Networks on hardware as SPICE circuits: amplifiers, arrays and layers, element by element."""
+"""Networks on hardware as SPICE circuits: sources, amplifiers and arrays, element by element."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
@@ -13,12 +13,6 @@ from numpy.typing import ArrayLike
 from cimlib.devices.effects import require
 
 OPTIONS = ".options reltol=1e-9 abstol=1e-15 vntol=1e-12"
-
-
-STRUCTURES = {"currents": (), "pair": ("bp", "bn", "u"), "column": ("b", "u"), "constant-term": ("u",)}
-
-
-COMMON = {"column": "bref", "constant-term": "br"}  # the one amplifier that all outputs share
 
 
 @dataclass(frozen=True)
@@ -91,6 +85,13 @@ class Netlist:
             volt = f"min({high},max({low},V({out})+({volt}-V({out}))/(1+{gain})))"
         self._add(f"B{len(self.lines)}", (out, "0", plus, minus), f"V={volt}")
 
+    def readout(self, out: str, v0: str, ohms: Mapping[str, float], shift: float = 0.0) -> None:
+        """``out`` is V(v0) + ``shift`` (V) and so many ``ohms`` times the current into each of these nodes,
+        which a :meth:`source` holds (Ω, of either sign)."""
+        terms = "".join(f"+({float(ohm)!r})*I(V{node})" for node, ohm in ohms.items())
+        require(isfinite(shift), "shift", shift, "finite (V)")
+        self._add(f"B{len(self.lines)}", (out, "0"), f"V=V({v0})+({float(shift)!r}){terms}")
+
     def relu(self, node: str, out: str, v0: str, offset: float = 0.0) -> None:
         """``out`` is V(node) where that is above V(v0) − ``offset`` (V), and V(v0) elsewhere."""
         require(isfinite(offset), "offset", offset, "finite (V)")
@@ -136,113 +137,3 @@ def crossbar(
                 circuit.resistor(bit, below, r_col)
             if g[i, j] > 0:
                 circuit.resistor(word, bit, 1 / g[i, j])
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer as a circuit.
-
-    Args:
-        structure: ``"currents"``: columns end in ideal virtual grounds ``c<j>``. ``"pair"``: two arrays,
-            converters ``bp<j>`` and ``bn<j>``, subtractors ``u<j>`` = V0 + V(bn<j>) − V(bp<j>).
-            ``"column"``: the reference is one more column; converters ``b<j>`` and ``bref``, subtractors
-            ``u<j>`` = V0 + V(bref) − V(b<j>). ``"constant-term"``: that column's converter ``br`` has
-            feedback ``g_constant`` and drives as much into each other column, whose converters are ``u<j>``.
-        conductance: (m, n), S; of a pair, the positive side.
-        reference: S: (m, n), the negative side of a pair; (m, 1) for the single arrays; else ``None``.
-        amplifiers: one for each name above except ``c<j>``.
-        g_load: feedback conductance of every converter, S.
-        g_constant: the conductance of the constant term, S; ``None`` is ``g_load``.
-        r_row, r_col: wire resistance of every array, Ω.
-        relu: (n,), V: comparator offsets of ReLUs ``a<j>`` behind ``u<j>``, each before a voltage follower
-            ``y<j>`` (one more amplifier); ``None`` for neither.
-        bias: V, against ground, of a source that drives the last row of the array; ``None`` if a node given
-            from outside drives that row too.
-
-    Raises ``ValueError`` for parts that do not fit together. Source: circuit of JJAP 2024 as quoted by
-    its author's repository; the two single structures derived.
-    """
-
-    structure: str
-    conductance: ArrayLike
-    reference: ArrayLike | None = None
-    amplifiers: Mapping[str, Amplifier] = field(default_factory=dict)
-    g_load: float = 1e-3
-    r_row: float = 0.0
-    r_col: float = 0.0
-    relu: Sequence[float] | None = None
-    bias: float | None = None
-    g_constant: float | None = None
-
-    def __post_init__(self) -> None:
-        require(self.structure in STRUCTURES, "structure", self.structure, f"one of {list(STRUCTURES)}")
-        shape = np.shape(self.conductance)
-        require(len(shape) == 2 and min(shape) > 0, "conductance.shape", shape, "(m, n), m ≥ 1, n ≥ 1")
-        m, n = shape
-        side = {"currents": (), "pair": (m, n)}.get(self.structure, (m, 1))
-        found = () if self.reference is None else np.shape(self.reference)
-        require(found == side, "reference.shape", found, f"{side} for structure {self.structure!r}")
-        require(0 < self.g_load < inf, "g_load", self.g_load, "0 < g_load < ∞ (S)")
-        term = self.g_constant is None or (self.structure == "constant-term" and 0 < self.g_constant < inf)
-        require(term, "g_constant", self.g_constant, "None, or 0 < g_constant < ∞ of a constant term (S)")
-        driven = self.bias is None or isfinite(self.bias)
-        require(driven, "bias", self.bias, "None or finite (V)")
-        fits = self.relu is None or (len(self.relu) == n and self.structure != "currents")
-        require(fits, "relu", self.relu, f"None, or {n} offsets behind amplifiers (V)")
-        stages = STRUCTURES[self.structure] + (() if self.relu is None else ("y",))
-        names = {f"{stage}{j}" for stage in stages for j in range(n)}
-        names |= {COMMON[self.structure]} if self.structure in COMMON else set()
-        require(set(self.amplifiers) == names, "amplifiers", sorted(self.amplifiers), f"{sorted(names)}")
-
-    def add_to(self, circuit: Netlist, rows: Sequence[str], name: str) -> list[str]:
-        """Add it behind the nodes ``rows``; its node ``u0`` is called ``<name>_u0``. Returns the outputs."""
-
-        if self.bias is not None:
-            rows = [*rows, f"{name}_bias"]
-            circuit.source(rows[-1], self.bias)
-
-        def nodes(stage: str) -> list[str]:
-            return [f"{name}_{stage}{j}" for j in range(np.shape(self.conductance)[1])]
-
-        def amplify(plus: str, minus: str, out: str) -> None:
-            circuit.amplifier(plus, minus, out, self.amplifiers[out.removeprefix(f"{name}_")])
-
-        constant = self.g_load if self.g_constant is None else self.g_constant
-
-        def converters(conductance: ArrayLike, outputs: list[str]) -> list[str]:
-            columns = [f"{out}_in" for out in outputs]
-            crossbar(circuit, conductance, rows, columns, self.r_row, self.r_col)
-            for column, out in zip(columns, outputs, strict=True):
-                circuit.resistor(column, out, 1 / (constant if out == f"{name}_br" else self.g_load))
-                amplify("v0", column, out)
-            return outputs
-
-        def subtractors(plus: Sequence[str], minus: Sequence[str]) -> None:
-            for p, m, out in zip(plus, minus, nodes("u"), strict=True):
-                for a, b in ((p, "p"), ("v0", "p"), (m, "m"), (out, "m")):
-                    circuit.resistor(a, f"{out}_{b}", 1e4)
-                amplify(f"{out}_p", f"{out}_m", out)
-
-        if self.structure == "currents":
-            crossbar(circuit, self.conductance, rows, nodes("c"), self.r_row, self.r_col)
-            for foot in nodes("c"):
-                circuit.source(foot, 0.0, "v0")
-            return []
-        if self.structure == "pair":
-            positive = converters(self.conductance, nodes("bp"))
-            subtractors(converters(np.asarray(self.reference), nodes("bn")), positive)
-        else:
-            together = np.hstack([np.asarray(self.conductance), np.asarray(self.reference)])
-            common = f"{name}_{COMMON[self.structure]}"
-            if self.structure == "column":
-                columns = converters(together, [*nodes("b"), common])[:-1]
-                subtractors([common] * len(columns), columns)
-            else:
-                for out in converters(together, [*nodes("u"), common])[:-1]:
-                    circuit.resistor(common, f"{out}_in", 1 / constant)
-        if self.relu is None:
-            return nodes("u")
-        for u, a, y, offset in zip(nodes("u"), nodes("a"), nodes("y"), self.relu, strict=True):
-            circuit.relu(u, a, "v0", offset)
-            amplify(a, y, y)
-        return nodes("y")

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import exp, inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from torch import Tensor, nn
 
-from cimlib.bench.netlist import COMMON, Amplifier, Layer, Netlist
+from cimlib.bench.layer import COMMON, Layer
+from cimlib.bench.netlist import Amplifier, Netlist
 from cimlib.chip.crossbar import AnalogReLU, Crossbar
 from cimlib.chip.fabricated import Fabricated
+from cimlib.chip.mapped import Mapped
+from cimlib.circuits.base import Circuit, Ideal
 from cimlib.circuits.opamp import OpAmp
+from cimlib.circuits.wires import Wires
 from cimlib.devices.effects import require
 from cimlib.networks.plain import BiasRow
 
@@ -38,7 +42,7 @@ DRAWS = {  # of OpAmp, and which row of them, for the names above
 }
 
 
-PARTS = "fabricated linear layers with AnalogReLU, BiasRow and Flatten, in a Sequential"
+PARTS = "fabricated linear layers with ReLUs, BiasRow and Flatten, in a Sequential"
 
 
 def netlist(voltage: Sequence[float], layers: Sequence[Layer], v0: float = 0.0) -> Netlist:
@@ -64,29 +68,32 @@ def layers(model: nn.Module) -> list[Layer]:
 
     Args:
         model: a linear :class:`~.Crossbar`, or a ``Sequential`` of them with
-            :class:`~.AnalogReLU`, :class:`~.BiasRow` and ``Flatten``, on
-            hardware with :class:`~.OpAmp` of finite gain.
+            :class:`~.AnalogReLU`, ``ReLU``, :class:`~.BiasRow` and ``Flatten``, on
+            hardware with :class:`~.OpAmp` of finite gain or without amplifiers (:class:`~.Ideal`), with
+            :class:`~.Wires` around either.
 
     An input or output x of the network is the voltage ``v_0 + span * x``; ``v_0`` and ``span`` are those of
-    the circuit, and :func:`netlist` must be given the same ``v0``.
+    the amplifiers, or 0 V and 1 V where there are none, and :func:`netlist` must be given the same ``v0``.
+    Without amplifiers the columns end in ideal virtual grounds, and ideal sources stand for the scale, a
+    digital bias and a ReLU. Around amplifiers whose feet are apart :class:`~.Wires` with resistance along
+    rows is no exact model of this circuit.
 
-    Raises ``ValueError`` for a network of other parts, on other hardware, with layers that differ in ``v_0``
-    or ``span``, or without a chip.
+    Raises ``ValueError`` for a network of other parts, on other hardware, with bit slices, with layers that
+    differ in ``v_0`` or ``span``, with weights in another order behind wires, or without a chip.
     """
+    parts = list(model) if isinstance(model, nn.Sequential) else [model]
+    read_outs = [_ReadOut.of(part) for part in parts if isinstance(part, Crossbar)]
+    signals = {(one.amplifier.v_0, one.amplifier.span) for one in read_outs if one.amplifier} or {(0.0, 1.0)}
     found: list[Layer] = []
-    signals: set[tuple[float, float]] = set()
     biased = False
-    for part in model if isinstance(model, nn.Sequential) else [model]:
+    for part in parts:
         if isinstance(part, Crossbar):
-            circuit, _ = _chip(part)
-            signals.add((circuit.v_0, circuit.span))
-            found.append(_layer(part, biased))
+            found.append(_layer(part, biased, *min(signals)))
             biased = False
         elif isinstance(part, AnalogReLU) and found and not biased:
-            circuit, z = _chip(part)
-            offsets = [circuit.offset * one for one in z["comparator"].tolist()]
-            followers = _amplifiers(circuit, z, {"y": ("follower", 0)})
-            found[-1] = replace(found[-1], relu=offsets, amplifiers={**found[-1].amplifiers, **followers})
+            found[-1] = _with_relu(found[-1], part)
+        elif type(part) is nn.ReLU and found and not biased and found[-1].amplifiers is None:
+            found[-1] = replace(found[-1], relu=[0.0] * len(found[-1].loads))
         elif isinstance(part, BiasRow) and not biased:
             biased = True
         else:
@@ -96,40 +103,88 @@ def layers(model: nn.Module) -> list[Layer]:
     return found
 
 
-def _layer(part: Crossbar, biased: bool) -> Layer:
+@dataclass(frozen=True)
+class _ReadOut:
+    """What reads an array: ``circuit`` is that without wires, ``amplifier`` the same if it has amplifiers."""
+
+    circuit: Circuit
+    amplifier: OpAmp | None
+    wires: Wires
+
+    @classmethod
+    def of(cls, part: Fabricated) -> _ReadOut:
+        """That of ``part``, or ``ValueError``."""
+        outer = part.hardware.circuit
+        wires = outer if isinstance(outer, Wires) else Wires(0.0, 0.0, outer)
+        circuit = wires.inner
+        amplifier = circuit if type(circuit) is OpAmp else None
+        known = amplifier is not None or type(circuit) is Ideal
+        require(known, "hardware.circuit", circuit, "OpAmp(gain=..., ...) or Ideal(), in Wires or not")
+        finite = amplifier is None or amplifier.gain < inf
+        require(finite, "gain", getattr(circuit, "gain", None), "0 < gain < ∞ in a netlist")
+        held = part.chip is not None
+        require(held, "model", f"{part.name!r} without a chip", "one after fabricate(model, chip)")
+        return cls(circuit, amplifier, wires)
+
+
+def _layer(part: Crossbar, biased: bool, v_0: float, span: float) -> Layer:
     linear = len(part.weight_shape) == 2 and part.digital is None
     require(linear, "model", f"layer {part.name!r} in it", PARTS + "; no convolution, no digital stage")
-    circuit, z = _chip(part)
-    _, g, _ = part.read()
-    structure = part.hardware.array.structure
+    array, own = part.hardware.array, _ReadOut.of(part)
+    require(array.slices == 1, "slices", array.slices, "1 in a netlist")
+    wired = own.wires.r_row > 0 or own.wires.r_col > 0
+    moved = wired and isinstance(part, Mapped)
+    require(not moved, "model", f"layer {part.name!r} in it", "weights in their own order, where wires are")
+    hardware = part.hardware
+    try:
+        part.hardware = replace(hardware, circuit=own.circuit)  # the cells themselves
+        _, g, _ = part.read()
+    finally:
+        part.hardware = hardware
     siemens = 1e-6 * g.cells[0].detach().cpu().double().numpy()  # (sides, out, in)
-    if structure == "pair":
+    if array.structure == "pair":
         reference = siemens[1].T
     else:
         assert g.reference is not None
         reference = 1e-6 * g.reference.detach().cpu().double().numpy()[:, None]
-    term = circuit.g_constant if structure == "constant-term" else None
+    load: float | list[float] = [1e-6 * one for one in g.per_weight.flatten().tolist()]
+    amplifiers = g_constant = shift = None
+    if (amplifier := own.amplifier) is not None:
+        amplifiers = _amplifiers(amplifier, _draws(part), DRAWS[array.structure])
+        load = load if amplifier.g_load is None else 1e-6 * amplifier.g_load
+        if array.structure == "constant-term" and amplifier.g_constant is not None:
+            g_constant = 1e-6 * amplifier.g_constant
+    elif part.bias is not None:
+        shift = [span * one for one in part.bias.detach().tolist()]
     return Layer(
-        structure,
+        array.structure,
         siemens[0].T,
         reference,
-        _amplifiers(circuit, z, DRAWS[structure]),
-        g_load=1e-6 * (float(g.scale) if circuit.g_load is None else circuit.g_load),
-        bias=circuit.v_0 + circuit.span if biased else None,
-        g_constant=None if term is None else 1e-6 * term,
+        amplifiers,
+        g_load=load[0] if isinstance(load, list) and len(load) == 1 else load,
+        r_row=own.wires.r_row,
+        r_col=own.wires.r_col,
+        bias=v_0 + span if biased else None,
+        g_constant=g_constant,
+        shift=shift,
+        tile=own.wires.tile if wired else None,
     )
 
 
-def _chip(part: Fabricated) -> tuple[OpAmp, dict[str, Tensor]]:
-    """Circuit of a module, and its draws."""
-    circuit = part.hardware.circuit
-    require(type(circuit) is OpAmp, "hardware.circuit", circuit, "OpAmp(gain=..., ...)")
-    assert isinstance(circuit, OpAmp)
-    require(circuit.gain < inf, "gain", circuit.gain, "0 < gain < ∞ in a netlist")
-    require(
-        part.chip is not None, "model", f"{part.name!r} without a chip", "one after fabricate(model, chip)"
-    )
-    return circuit, {name.removeprefix("circuit/"): z for name, z in part.draws().items()}
+def _with_relu(layer: Layer, part: AnalogReLU) -> Layer:
+    """``layer`` with the comparators and followers of ``part``, which are perfect without amplifiers."""
+    circuit = _ReadOut.of(part).amplifier
+    if circuit is None or layer.amplifiers is None:
+        return replace(layer, relu=[0.0] * len(layer.loads))
+    z = _draws(part)
+    offsets = [circuit.offset * one for one in z["comparator"].tolist()]
+    followers = _amplifiers(circuit, z, {"y": ("follower", 0)})
+    return replace(layer, relu=offsets, amplifiers={**layer.amplifiers, **followers})
+
+
+def _draws(part: Fabricated) -> dict[str, Tensor]:
+    """The draws of a module's circuit."""
+    return {name.removeprefix("circuit/"): z for name, z in part.draws().items()}
 
 
 def _amplifiers(

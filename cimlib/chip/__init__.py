@@ -14,10 +14,11 @@
 - :mod:`~cimlib.chip.stages`, :mod:`~cimlib.chip.vera`: digital stages behind a layer;
   :mod:`~cimlib.chip.attachment`: giving them to a network, and what they cost.
 - :mod:`~cimlib.chip.montecarlo`: accuracy on many chips, with intervals; :mod:`~cimlib.chip.scores`: what
-  outputs are worth.
+  outputs are worth; :mod:`~cimlib.chip.calibration`: the ranges of converters, found from data.
 """
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
+from cimlib.chip.calibration import Clipped, calibrated, clipped_shares, warn_if_clipped
 from cimlib.chip.checkpoint import Remembering, decoded, plain_state
 from cimlib.chip.crossbar import AnalogReLU, Crossbar, Reading, crossbars, fabricated
 from cimlib.chip.fabricated import Fabricated
@@ -39,6 +40,7 @@ __all__ = [
     "Adapter",
     "AnalogReLU",
     "Chain",
+    "Clipped",
     "Cost",
     "Crossbar",
     "Difference",
@@ -69,7 +71,9 @@ __all__ = [
     "at",
     "attach",
     "by_column",
+    "calibrated",
     "classes_last",
+    "clipped_shares",
     "cost",
     "crossbars",
     "decoded",
@@ -90,4 +94,5 @@ __all__ = [
     "state",
     "summary",
     "using",
+    "warn_if_clipped",
 ]

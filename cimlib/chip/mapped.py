@@ -187,7 +187,7 @@ class Mapped(Crossbar):
         if reference is not None:  # all outputs have the rows of the first, or the reference is uniform
             reference = self.take(reference.expand(shape[0], -1))[0]
         connected = _apply(self.take, g.connected)
-        g = replace(g, cells=cells, reference=reference, connected=connected)
+        g = replace(g, cells=cells, reference=reference, scale=target.scale, connected=connected)
         weight = array.decode(g if self.in_array else g - target).reshape(shape)
         if not self.in_array:
             weight = array.represent(self.asked) + weight
@@ -213,7 +213,8 @@ class Mapped(Crossbar):
             used = self.lay(torch.ones_like(target.cells[0, 0], dtype=torch.bool), False)
             cells = torch.where(used, cells, 0.0)
             reference = None if reference is None else torch.where(used[0], reference, 0.0)
-        return Conductances(cells, reference, target.scale, connected)
+        columns = torch.tensor(self.placement.columns, device=cells.device).argsort()
+        return Conductances(cells, reference, target.scale_of(columns), connected)
 
 
 def inside(circuit: Circuit) -> Iterator[Circuit]:

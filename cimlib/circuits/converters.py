@@ -21,6 +21,8 @@ from cimlib.arrays.base import Array, Conductances
 from cimlib.circuits.base import Circuit, Operation
 from cimlib.devices.effects import require, straight_through
 
+Converted = tuple[Tensor, Tensor]
+
 
 def quantise(value: Tensor, bits: int | None, full: Tensor) -> Tensor:
     """``value`` at the levels of a converter with full scale ``full`` > 0; ``bits=None`` is perfect."""
@@ -39,13 +41,17 @@ class Converters(Circuit):
     channels, each column of a tile has an ADC, and what the ADCs give is added digitally. Full scale of
     the ADCs of a tile is ``full_scale`` times the largest output that inputs of at most ``x_max`` could
     cause in it, :math:`x_{max}\max_j\sum_i|w_{ji}|` of the weights that this chip holds (no gradient):
-    it does not depend on the batch. Sides of a pair and bit slices are combined before the ADC.
+    it does not depend on the batch. Sides of a pair and bit slices are combined before the ADC. Where each
+    column of the array has a scale :math:`k_j` of its own, the ADCs are alike in the currents that they
+    convert, and the scale is a digital factor behind them: column j has the full scale
+    :math:`x_{max}\max_l(k_l\sum_i|w_{li}|)/k_j`.
 
     Args:
         dac_bits, adc_bits: 2 … 16; ``None`` is a perfect converter, behind which tiles make no difference.
         rows: most input channels of a tile (kh·kw rows each in a ``Conv2d``), ≥ 1; ``None``: one tile.
         full_scale: 0 < full_scale ≤ 1; less than 1 trades clipping of large outputs for smaller steps.
-        x_max: largest magnitude of an input, > 0. Images lie in [0, 1], what hidden layers give may not.
+        x_max: largest magnitude of an input, > 0. Images lie in [0, 1], what hidden layers give may not:
+            :func:`~.calibrated` finds the ranges of every layer from data.
 
     Raises ``ValueError`` for values out of range, and :meth:`check` for grouped convolutions in tiles.
     Source: standard uniform quantisers; choice of the full scale derived.
@@ -74,10 +80,24 @@ class Converters(Circuit):
         groups = getattr(layer, "groups", 1)
         require(groups == 1 or self.rows is None, "groups", groups, "1, or no tiles (rows=None)")
 
-    def full_scale_of(self, weight: Tensor) -> Tensor:
-        """Largest output of the ADCs of a tile with weights (out, in, ...), a scalar > 0."""
-        largest = self.full_scale * self.x_max * weight.detach().abs().flatten(1).sum(1).amax()
-        return torch.where(largest > 0, largest, 1.0)
+    def full_scale_of(self, weight: Tensor, scale: Tensor | None = None) -> Tensor:
+        """Largest output of the ADCs of a tile with weights (out, in, ...), > 0: a scalar, or (out,) with the
+        ``scale`` (out,) of columns that have their own."""
+        sums = weight.detach().abs().flatten(1).sum(1)
+        largest = self.full_scale * self.x_max * (sums if scale is None else sums * scale).amax()
+        largest = torch.where(largest > 0, largest, 1.0)
+        return largest if scale is None else largest / scale
+
+    def before_adc(self, op: Operation, x: Tensor, g: Conductances, weight: Tensor) -> list[Converted]:
+        """What the ADCs of each tile are given for the converted inputs ``x``, and their full scale, which
+        broadcasts with it."""
+        scale = None if g.scale.dim() == 1 else g.scale[0]  # of bit slices the ratios are the same in all
+        tiles = [(x, weight)]
+        if self.rows is not None:
+            parts = torch.split(x, self.rows, 1 - weight.dim()), torch.split(weight, self.rows, 1)
+            tiles = list(zip(*parts, strict=True))
+        columns = (-1, *[1] * (weight.dim() - 2)) if scale is not None else ()
+        return [(op(w, None, part), self.full_scale_of(w, scale).reshape(columns)) for part, w in tiles]
 
     def __call__(
         self,
@@ -91,10 +111,6 @@ class Converters(Circuit):
         x = quantise(op.x, self.dac_bits, op.x.new_tensor(self.x_max))
         if self.adc_bits is None:
             return op(weight, bias, x)
-        tiles = [(x, weight)]
-        if self.rows is not None:
-            parts = torch.split(x, self.rows, 1 - weight.dim()), torch.split(weight, self.rows, 1)
-            tiles = list(zip(*parts, strict=True))
-        outputs = [quantise(op(w, None, part), self.adc_bits, self.full_scale_of(w)) for part, w in tiles]
+        outputs = [quantise(y, self.adc_bits, full) for y, full in self.before_adc(op, x, g, weight)]
         y = sum(outputs[1:], start=outputs[0])
         return y if bias is None else y + bias.reshape(-1, *[1] * (weight.dim() - 2))

@@ -80,6 +80,12 @@ class OpAmp(Circuit):
     a conductance :math:`g_c = g_f` into each column, whose converters are the outputs. ReLUs behind a
     layer are a comparator and a voltage follower each; :func:`~.program` puts them there.
 
+    **A scale for each column** (derived). Column j has its own feedback :math:`g_j`. Subtractors of a pair
+    need not know; a constant term enters each column as a current, before its converter, and needs not
+    either. A reference column has the smallest :math:`g_j` of the layer as feedback, and subtractor j takes
+    the fraction :math:`\min g / g_j \le 1` of its output (a divider at the input that is not inverted), so
+    that its noise gain stays 2.
+
     Without rails the layer is one affine map, and is computed as one; with rails each stage is computed
     and limited on its own.
 
@@ -93,9 +99,10 @@ class OpAmp(Circuit):
         v_0: V of the virtual grounds: the zero of the signals.
         span: V for a signal of 1, > 0.
         g_load: feedback conductance :math:`g_L`, µS, > 0; ``None`` takes the array's scale, which makes the
-            layer's output :math:`W\bar x`.
-        g_constant: :math:`g_f = g_c` of the constant term, µS, > 0; ``None`` is :math:`g_L`. A larger one
-            keeps the summing amplifier off its rails, and adds :math:`g_c/g_L` to the noise gain.
+            layer's output :math:`W\bar x`, and of an array with a scale for each column that column's.
+        g_constant: :math:`g_f = g_c` of the constant term, µS, > 0; ``None`` is :math:`g_L`, the largest of
+            the layer where columns have their own. A larger one keeps the summing amplifier off its rails,
+            and adds :math:`g_c/g_L` to the noise gain.
         leak: slope of the surrogate gradient at the rails, 0 ≤ leak ≤ 1. A clipped output passes no
             gradient, and a network whose converters all clip never learns; 0 is that exact gradient (at the
             rails: the opened cells of a zero state pass theirs straight through all the same).
@@ -103,8 +110,9 @@ class OpAmp(Circuit):
             ``"ideal"``: outputs of the circuit, gradients of the layer with perfect amplifiers, which is
             what software knows that is given the chip's outputs alone (in-situ training).
 
-    Raises ``ValueError`` for values out of range, and :meth:`check` for sliced arrays, digital biases
-    (the bias is a row of the array) and grouped convolutions in single arrays with rails.
+    Raises ``ValueError`` for values out of range, and :meth:`check` for sliced arrays, a ``g_load`` for
+    columns with scales of their own, digital biases (the bias is a row of the array) and grouped
+    convolutions in single arrays with rails.
 
     Source: circuit and equations (1)–(5) of JJAP 2024 as quoted by its author's repository; single
     structures, surrogate gradient and the one equation above derived.
@@ -146,6 +154,8 @@ class OpAmp(Circuit):
 
     def check(self, array: Array, layer: nn.Module | None = None) -> None:
         require(array.slices == 1, "array", array, "an unsliced array behind operational amplifiers")
+        fits = self.g_load is None or array.scale == "layer"
+        require(fits, "g_load", self.g_load, "None where each column has its own scale: it is the feedback")
         if layer is None:
             return
         none = getattr(layer, "bias", None) is None
@@ -198,8 +208,9 @@ class OpAmp(Circuit):
         ``"reference"`` is the one that all columns share. Without rails each is an affine map of the
         layer's input, with rails each is computed.
         """
-        load = g.scale if self.g_load is None else g.scale.new_tensor([self.g_load])
-        constant = load if self.g_constant is None else g.scale.new_tensor([self.g_constant])
+        load = g.per_weight.flatten() if self.g_load is None else g.scale.new_tensor([self.g_load])
+        smallest, largest = load.amin().reshape(1), load.amax().reshape(1)
+        constant = largest if self.g_constant is None else g.scale.new_tensor([self.g_constant])
 
         def settle(signal: Signal) -> Signal:
             if self.rails is None:
@@ -210,13 +221,13 @@ class OpAmp(Circuit):
         def convert(cells: Tensor, stage: str, at: int = 0, load: Tensor = load) -> Signal:
             """Converter of columns ``cells`` (out, in, ...)."""
             noise_gain = 1 + cells.flatten(1).sum(1) / load
-            ideal = Signal(-cells / load, -cells.dim(), torch.zeros_like(noise_gain))
+            ideal = Signal(-cells, -cells.dim(), torch.zeros_like(noise_gain)) / load
             return settle(self.amplify(ideal, noise_gain, z, stage, at))
 
         def convert_with(constant_term: Signal, cells: Tensor) -> Signal:
             """The same, with the constant term driven into each column."""
             noise_gain = 1 + (cells.flatten(1).sum(1) + constant) / load
-            ideal = Signal(-cells / load, -cells.dim(), torch.zeros_like(noise_gain))
+            ideal = Signal(-cells, -cells.dim(), torch.zeros_like(noise_gain)) / load
             ideal = (ideal if self.rails is None else ideal.settle(op)) - constant_term / (load / constant)
             return settle(self.amplify(ideal, noise_gain, z, "converter"))
 
@@ -228,8 +239,10 @@ class OpAmp(Circuit):
             if array.structure == "constant-term":
                 term = convert(g.reference[None], "reference", load=constant)
                 return {"reference": term, "output": convert_with(term, g.cells[0, 0])}
-            minus, plus = convert(g.cells[0, 0], "converter"), convert(g.reference[None], "reference")
-            found = {"reference": plus, "converter": minus}
+            minus = convert(g.cells[0, 0], "converter")
+            common = convert(g.reference[None], "reference", load=smallest)
+            found = {"reference": common, "converter": minus}
+            plus = common / (load / smallest)
         return found | {"output": settle(self.amplify(plus - minus, 2.0, z, "subtractor"))}
 
     def __call__(
@@ -241,7 +254,7 @@ class OpAmp(Circuit):
         bias: Tensor | None,
         z: Mapping[str, Tensor],
     ) -> Tensor:
-        perfect = weight if self.g_load is None else weight * (g.scale / self.g_load)
+        perfect = weight if self.g_load is None else weight * (g.scale / self.g_load)  # one for the layer
         if self.gain == inf and self.offset == 0 and self.rails is None:
             return op(perfect)
         output = self.stages(op, array, g, z)["output"]

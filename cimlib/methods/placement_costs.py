@@ -169,7 +169,7 @@ class _Costs:
             source = source.clamp(max=inputs - 1)
             reference = None if target.reference is None else target.reference[source]
             connected = None if target.connected is None else rows(target.connected, source)
-            asked = Conductances(rows(target.cells, source), reference, target.scale, connected)
+            asked = Conductances(rows(target.cells, source), reference, target.scale_of(order), connected)
             error = rows(self.alpha, source) * self._error(asked, *self.layer.write(*_written(asked), z))
             total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, error)
             costs[:, source[fits], fits] = total[:, fits]
@@ -200,7 +200,7 @@ class _Costs:
             fits = torch.nonzero((first + column == source) & (tiles[source] == tiles)).flatten()
             connected = None if target.connected is None else lay(target.connected[:, :, source], False)
             cells = lay(target.cells[:, :, source], array.g_min)
-            asked = Conductances(cells, reference, target.scale, connected)
+            asked = Conductances(cells, reference, target.scale_of(source), connected)
             error = self._error(asked, *self.layer.write(*_written(asked), z)).gather(1, rows)
             costs[source[fits], fits] = (self.alpha[source] * error).sum(1)[fits]
         return costs

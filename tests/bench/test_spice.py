@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from cimlib import Hardware, fabricate, fresh, program, using
-from cimlib.arrays import Conductances, DoubleArray, SingleArray
+from cimlib.arrays import BitSliced, Conductances, DoubleArray, SignedArray, SingleArray
 from cimlib.bench import Amplifier, Layer, Netlist, crossbar, layers, netlist, simulate
 from cimlib.bench.measurement import _NOISE_GAIN
-from cimlib.chip import AnalogReLU, fabricated
-from cimlib.circuits import OpAmp, crossbar_currents, effective_conductance
+from cimlib.chip import AnalogReLU, Mapped, Placement, fabricated
+from cimlib.circuits import Converters, Ideal, OpAmp, Wires, crossbar_currents, effective_conductance
 from cimlib.devices import Gaussian
 from cimlib.networks import BiasRow, mlp
 
@@ -91,7 +91,7 @@ def opamp(layer, v0):
         rails=one.rails,
         v_0=v0,
         span=SPAN,
-        g_load=1e6 * layer.g_load,
+        g_load=1e6 * layer.g_load if np.ndim(layer.g_load) == 0 else None,
         g_constant=None if layer.g_constant is None else 1e6 * layer.g_constant,
     )
     z = {}
@@ -116,7 +116,8 @@ def conductances(layer):
         return 1e6 * effective_conductance(tensor(cells), 0.0, layer.r_col).T
 
     cells, reference = effective(layer.conductance), effective(layer.reference)
-    scale = tensor([1e6 * layer.g_load])
+    scale = 1e6 * tensor(layer.g_load)
+    scale = scale.reshape(1) if scale.dim() == 0 else scale[None]
     if layer.structure == "pair":
         return Conductances(torch.stack((cells, reference))[None], None, scale)
     return Conductances(cells[None, None], reference[0], scale)
@@ -127,7 +128,9 @@ def equations(layer, x, v0):
     if layer.structure == "currents":
         applied = tensor(x)[None] - v0
         currents = crossbar_currents(tensor(layer.conductance), applied, layer.r_row, layer.r_col)[0]
-        return {f"i(vl0_c{j})": current for j, current in enumerate(currents.tolist())}, []
+        return {f"i(vl{{}}_c{j})": current for j, current in enumerate(currents.tolist())}, []
+    if layer.amplifiers is None:
+        return bare(layer, tensor(x) - v0, v0)
     circuit, z = opamp(layer, v0)
     array, g = ARRAYS[layer.structure], conductances(layer)
     rows = list(x) if layer.bias is None else [*x, layer.bias]
@@ -153,12 +156,48 @@ def equations(layer, x, v0):
     return found, [found[node] for node in named(layer, "y")]
 
 
+def bare(layer, applied, v0):
+    """The same without amplifiers: currents of every column, outputs, ReLUs."""
+    if layer.bias is not None:
+        applied = torch.cat((applied, tensor([layer.bias - v0])))
+    single = layer.structure != "pair"
+    sides = (
+        [np.hstack([layer.conductance, layer.reference])] if single else [layer.conductance, layer.reference]
+    )
+    currents = []
+    for side in map(tensor, sides):
+        height, width = layer.tile or side.shape
+        tiles = [
+            torch.cat(
+                [crossbar_currents(g, volt[None], layer.r_row, layer.r_col)[0] for g in strip.split(width, 1)]
+            )
+            for strip, volt in zip(side.split(height), applied.split(height), strict=True)
+        ]
+        currents.append(sum(tiles))
+    plus, minus = (currents[0][:-1], currents[0][-1:]) if single else currents
+    stages = {"pair": ("bp", "bn"), "column": ("b", "bref"), "constant-term": ("u", "br")}[layer.structure]
+    found = {}
+    for stage, current in zip(stages, (plus, minus), strict=True):
+        many = stage not in ("bref", "br")
+        names = [f"{stage}{j}" if many else stage for j in range(len(current))]
+        found |= {f"i(vl{{}}_{name}_in)": one for name, one in zip(names, current.tolist(), strict=True)}
+    difference = (minus - plus if layer.structure == "constant-term" else plus - minus) / tensor(layer.g_load)
+    u = v0 + difference + (0.0 if layer.shift is None else tensor(layer.shift))
+    found |= {f"u{j}": volt for j, volt in enumerate(u.tolist())}
+    if layer.relu is None:
+        return found, u.tolist()
+    a = torch.where(u > v0, u, v0).tolist()
+    return found | {f"a{j}": volt for j, volt in enumerate(a)}, a
+
+
 def through(network, x, v0):
     """Voltages or currents of a network by the names of its netlist, and its outputs."""
     found = {}
     for number, layer in enumerate(network):
         values, x = equations(layer, x, v0)
-        found |= {key if key.startswith("i(") else f"l{number}_{key}": v for key, v in values.items()}
+        found |= {
+            key.format(number) if key.startswith("i(") else f"l{number}_{key}": v for key, v in values.items()
+        }
     return found, x
 
 
@@ -232,6 +271,9 @@ FABRICATED = {
     "column of cells": (SingleArray(reference_device="cell"), replace(OPAMP, g_load=500.0)),
     "constant term": (SingleArray(reference="constant-term"), replace(OPAMP, at_zero=None, v_0=0.4)),
     "another constant": (SingleArray(reference="constant-term"), replace(OPAMP, g_constant=500.0)),
+    "pair of own scales": (DoubleArray(scale="column"), OPAMP),
+    "column of own scales": (SingleArray(scale="column", reference_device="cell"), OPAMP),
+    "constant term of own scales": (SingleArray(scale="column", reference="constant-term"), OPAMP),
 }
 
 
@@ -247,6 +289,101 @@ def test_any_fabricated_network_is_the_circuit_of_its_layers(case, live):
     if live:
         solved = simulate(netlist(volts[:5].tolist(), layers(model), circuit.v_0))
         np.testing.assert_allclose([solved[key] for key in found], list(found.values()), rtol=RELATIVE)
+
+
+BARE = {  # array, what is around Ideal() or nothing, biases
+    "pair": (DoubleArray(), None, "row"),
+    "pair with digital biases": (DoubleArray(mapping="two-sided"), None, True),
+    "zero state": (DoubleArray(g_min=30.0, zero_state=True, scale="column"), None, True),
+    "column": (SingleArray(scale="column", reference_device="cell"), None, True),
+    "constant term": (SingleArray(reference="constant-term"), None, "row"),
+    "signs of a disconnected pair": (DoubleArray(0.0, inactive="disconnected"), None, False),
+    "wires": (DoubleArray(), Wires(4.0, 2.0), True),
+    "wires around a column": (SingleArray(scale="column"), Wires(4.0, 2.0), "row"),
+    "wires around a constant term": (SingleArray(reference="constant-term"), Wires(0.0, 5.0), True),
+    "wires around a zero state": (DoubleArray(g_min=30.0, zero_state=True), Wires(4.0, 0.0), True),
+    "tiles": (DoubleArray(scale="column"), Wires(20.0, 10.0, tile=(3, 2)), True),
+    "tiles of a column": (SingleArray(), Wires(20.0, 10.0, tile=(2, 4)), "row"),
+    "tile without wires": (DoubleArray(), Wires(0.0, 0.0, tile=(2, 2)), True),
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+def test_a_network_without_amplifiers_is_the_circuit_of_its_currents(case, live):
+    """A whole network: input and output are volts."""
+    array, circuit, bias = BARE[case]
+    model = mlp(5, 7, 3, bias=bias, seed=0).double()
+    with torch.no_grad():
+        for one in model:
+            if isinstance(one, nn.Linear):
+                one.weight[0] *= 5
+    hardware = Hardware(Gaussian(0.1), array, circuit or Ideal())
+    model = fabricate(program(model, hardware), 3)
+    x = torch.rand(1, 5, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        y = model(x)[0]
+    network = layers(model)
+    assert [layer.relu is None for layer in network] == [False, True]
+    found, outputs = through(network, x[0].tolist(), 0.0)
+    np.testing.assert_allclose(outputs, y, rtol=1e-10)
+    if circuit is not None and circuit.r_row + circuit.r_col:
+        with torch.no_grad(), using(model, replace(hardware, circuit=Ideal())):
+            assert (model(x)[0] - y).abs().max() > 1e-5, "wires matter"
+    if live:
+        solved = simulate(netlist(x[0].tolist(), network))
+        for key, value in found.items():
+            least = 1e-15 if key.startswith("i(") else 1e-11  # A, V: what ngspice's tolerances leave
+            assert solved[key] == pytest.approx(value, rel=RELATIVE, abs=least), key
+
+
+@pytest.mark.parametrize("inner", [replace(OPAMP, rails=None), OPAMP], ids=["affine", "rails"])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_wires_around_amplifiers_are_in_the_circuit_too(name, inner, live):
+    """Exact for wires along columns; along rows feet that are apart drive currents that the model leaves out,
+    and the circuit has them."""
+    errors = {}
+    for r_row, tile in ((0.0, None), (0.0, (3, 2)), (5.0, None)):
+        hardware = Hardware(Gaussian(0.1), ARRAYS[name], Wires(r_row, 5.0, inner, tile))
+        model = fabricate(program(mlp(5, 7, 3, bias="row", seed=0).double(), hardware), 3)
+        x = torch.rand(1, 5, generator=torch.Generator().manual_seed(1)).double()
+        with torch.no_grad():
+            volts = V0 + SPAN * torch.cat((x, model(x)), 1)[0]
+        network = layers(model)
+        assert [(one.r_row, one.r_col, one.tile) for one in network] == [(r_row, 5.0, tile)] * 2
+        if not live:
+            continue
+        solved = simulate(netlist(volts[:5].tolist(), network, V0))
+        found = np.array([solved[f"l1_u{j}"] for j in range(3)])
+        errors[r_row, tile] = np.abs(found - volts[5:].numpy()).max()
+    if live:
+        assert max(errors[0.0, None], errors[0.0, (3, 2)]) < 1e-9
+        assert 1e-9 < errors[5.0, None] < 3e-3
+
+
+def test_layers_with_and_without_amplifiers_share_the_signals_of_the_amplifiers(live):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5, bias=False), nn.ReLU(), nn.Linear(5, 3)).double()
+    chip = fabricate(program(model, {"0": Hardware(circuit=OPAMP), "2": Hardware()}), 1)
+    x = torch.rand(1, 4).double()
+    with torch.no_grad():
+        volts = V0 + SPAN * torch.cat((x, chip(x)), 1)[0]
+    network = layers(chip)
+    assert network[1].shift == pytest.approx([SPAN * one for one in chip[2].bias.tolist()])
+    _, outputs = through(network, volts[:4].tolist(), V0)
+    np.testing.assert_allclose(outputs, volts[4:], rtol=1e-12)
+    if live:
+        solved = simulate(netlist(volts[:4].tolist(), network, V0))
+        np.testing.assert_allclose([solved[f"l1_u{j}"] for j in range(3)], volts[4:], rtol=RELATIVE)
+
+
+def test_reading_a_network_for_its_circuit_leaves_it_as_it_was():
+    hardware = Hardware(Gaussian(0.1), circuit=Wires(1.0, 1.0))
+    chip = fabricate(program(nn.Linear(4, 3), hardware), 1)
+    before = chip(torch.ones(1, 4))
+    (layer,) = layers(chip)
+    assert chip.hardware == hardware and torch.equal(chip(torch.ones(1, 4)), before)
+    cells = chip.hardware.array.target(chip.weight).cells
+    assert not np.allclose(1e6 * layer.conductance, cells[0, 0].detach().T, rtol=1e-3), "of the chip"
 
 
 def test_one_layer_alone_is_a_circuit_too():
@@ -387,6 +524,14 @@ def test_a_failed_simulation_is_an_error_in_ngspices_words(monkeypatch, tmp_path
         (lambda: Layer("currents", [[1.0]], relu=[0.0]), "relu"),
         (lambda: Layer("pair", [[1.0]], [[1.0]], {"u0": Amplifier(1.0)}), "amplifiers"),
         (lambda: Layer("currents", [[1.0]], bias=float("nan")), "bias"),
+        (lambda: Layer("currents", [[1.0]], amplifiers=None), "amplifiers"),
+        (lambda: Layer("currents", [[1.0]], g_load=[1.0, 1.0]), "g_load"),
+        (lambda: Layer("pair", [[1.0]], [[1.0]], None, g_load=[0.0]), "g_load"),
+        (lambda: Layer("pair", [[1.0]], [[1.0]], None, shift=[0.0, 1.0]), "shift"),
+        (lambda: netlist([0.1], [Layer("pair", [[1.0]], [[1.0]], None, shift=[float("nan")])]), "shift"),
+        (lambda: Layer("currents", [[1.0]], shift=[1.0]), "shift"),
+        (lambda: Layer("currents", [[1.0]], tile=(0, 1)), "tile"),
+        (lambda: netlist([0.1], [Layer("currents", [[1.0], [1.0]], tile=(1, 1))]), "conductance.shape"),
         (lambda: netlist([0.1, 0.2], [Layer("currents", [[1.0]])]), "conductance.shape"),
     ],
 )
@@ -417,16 +562,28 @@ def with_digital_stage():
     return model
 
 
-def read_ideally(model):
-    with using(model, Hardware()):
-        return layers(model)
+def moved():
+    model = chip(nn.Linear(2, 2), circuit=Wires(1.0, 0.0))
+    model[0] = Mapped(model[0], Placement.straight(2, 2))
+    return model
 
 
 @pytest.mark.parametrize(
     ("call", "argument", "words"),
     [
         (lambda: layers(chip(linear(), circuit=replace(OPAMP, gain=float("inf")))), "gain", "gain < ∞"),
-        (lambda: read_ideally(chip(linear())), "hardware.circuit", r"OpAmp\("),
+        (lambda: layers(chip(linear(), circuit=Converters())), "hardware.circuit", r"OpAmp\(.*Ideal\("),
+        (
+            lambda: layers(chip(linear(), circuit=Wires(1.0, 1.0, Converters()))),
+            "hardware.circuit",
+            "Wires or not",
+        ),
+        (lambda: layers(chip(linear(), circuit=Wires(1.0, 1.0, OpAmp()))), "gain", "gain < ∞"),
+        (lambda: layers(chip(linear(), array=BitSliced(), circuit=Ideal())), "slices", "1 in a netlist"),
+        (lambda: layers(chip(linear(), array=SignedArray(), circuit=Ideal())), "array", "arrays of cells"),
+        (lambda: layers(moved()), "model", "layer '0'.*own order"),
+        (lambda: layers(chip(nn.ReLU(), linear(), circuit=Ideal())), "model", "ReLU in it"),
+        (lambda: layers(chip(linear(), nn.Flatten(), nn.ReLU())), "model", "ReLU in it"),
         (lambda: layers(chip(nn.Conv2d(1, 1, 3, bias=False))), "model", "layer '0'.*no convolution"),
         (lambda: layers(with_digital_stage()), "model", "layer '0'.*no digital stage"),
         (lambda: layers(chip(linear(), nn.Sigmoid())), "model", "Sigmoid in it"),

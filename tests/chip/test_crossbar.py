@@ -243,7 +243,7 @@ KNOBS = {
             Hardware(Lognormal(0.1), replace(array, **{name: value})),
         )
         for array in (DoubleArray(), SingleArray(), BitSliced(g_min=10.0, inactive="programmed"))
-        for name, value in (("g_min", 1.0), ("g_max", 50.0), ("w_max", 1.0))
+        for name, value in (("g_min", 1.0), ("g_max", 50.0), ("w_max", 1.0), ("scale", "column"))
     },
     "DoubleArray.mapping": (
         Hardware(Gaussian(0.1)),

@@ -171,6 +171,27 @@ def test_what_a_chip_holds_is_converted_not_what_was_asked_for(array):
     assert not torch.equal(held, layer.weight)
 
 
+@pytest.mark.parametrize("rows", [None, 5])
+@pytest.mark.parametrize("array", [DoubleArray(scale="column"), SingleArray(scale="column")], ids=repr)
+def test_with_a_scale_for_each_column_equal_adcs_convert_their_currents(array, rows):
+    """Currents by hand: k_j w_ji x_i into converters of one full scale, a digital factor 1/k_j behind."""
+    for layer, x in (linear(), conv(padding=1)):
+        size = torch.logspace(-2, 1, len(layer.weight), dtype=F64)
+        layer.weight.data *= size.reshape(-1, *[1] * (layer.weight.dim() - 1))
+        k = array.target(layer.weight).scale[0].detach().reshape(-1, *[1] * (layer.weight.dim() - 1))
+        expected = 0
+        parts = zip(x.split(rows or 99, 1), layer.weight.detach().split(rows or 99, 1), strict=True)
+        for part, weight in parts:
+            full = 0.4 * (k * weight).abs().flatten(1).sum(1).max().item()
+            operation = nn.functional.linear if weight.dim() == 2 else nn.functional.conv2d
+            padded = {} if weight.dim() == 2 else {"padding": 1}
+            converted = torch.tensor(nearest(operation(part, k * weight, **padded), 15, full))
+            expected = expected + converted / k.flatten(1)[:, 0].reshape(-1, *[1] * (weight.dim() - 2))
+        expected = expected + layer.bias.detach().reshape(-1, *[1] * (layer.weight.dim() - 2))
+        found = on_hardware(layer, Converters(None, 5, rows, full_scale=0.4), array)(x)
+        torch.testing.assert_close(found.detach(), expected, rtol=1e-11, atol=1e-13)
+
+
 def test_inputs_in_range_never_saturate_an_adc_of_full_scale_one():
     layer, _ = linear(bias=False)
     worst = layer.weight.detach().sign()  # the inputs that make an output largest

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 import torch
 from nodal import Circuit
+from torch import nn
+from torch.func import functional_call
 
+from cimlib import Hardware, fabricate, program
 from cimlib.arrays import DoubleArray, SingleArray, power
+from cimlib.circuits import OpAmp, Wires
 
 V0, N, M, G_SUB = 0.5, 6, 4, 100.0
+
+
+def CONV():
+    return nn.Conv2d(3, 4, 3, bias=False)
 
 
 @pytest.fixture
@@ -108,6 +116,93 @@ def test_a_constant_term_amplifier_gives_the_same_without_subtractors(case, offs
     np.testing.assert_allclose(
         [voltage[f"b{j}"] - V0 for j in range(M)], weight @ x_bar + own - common, atol=1e-13
     )
+
+
+OWN = {
+    "pair": DoubleArray(scale="column"),
+    "zero state": DoubleArray(g_min=30.0, zero_state=True, scale="column"),
+    "column": SingleArray(scale="column"),
+    "constant-term": SingleArray(reference="constant-term", scale="column"),
+}
+
+
+@pytest.mark.parametrize("rails", [None, (-1e6, 1e6)], ids=["affine", "stage by stage"])
+@pytest.mark.parametrize("offsets", [False, True])
+@pytest.mark.parametrize("name", OWN)
+def test_columns_with_scales_of_their_own_have_feedback_of_their_own(case, name, offsets, rails):
+    """The circuit has one amplifier a column with that column's feedback conductance; a reference column has
+    the smallest of them, and each subtractor divides its output by what its column's is larger."""
+    weight, x_bar, o, o_r = case
+    weight, o, o_r = weight * np.array([[1.0], [0.02], [3.0], [0.0]]), o * offsets, o_r * offsets
+    array = OWN[name]
+    g = array.target(torch.as_tensor(weight))
+    sides, loads = g.cells[0].numpy(), g.scale[0].tolist()
+    assert len(set(loads)) == M
+    circuit = Circuit()
+    rows(circuit, x_bar)
+    if g.reference is not None:
+        own = min(loads) if name == "column" else max(loads)
+        converter(circuit, "ref", g.reference.tolist(), own, o_r)
+    for j, load in enumerate(loads):
+        converter(circuit, f"+{j}", sides[0][j], load, o[0, j])
+        plus, ratio = "bref", min(loads) / load
+        if array.structure == "constant-term":
+            circuit.resistor("bref", f"column+{j}", max(loads))
+            continue
+        if array.structure == "pair":
+            converter(circuit, f"-{j}", sides[1][j], load, o[1, j])
+            plus, ratio = f"b-{j}", 1.0
+        circuit.resistor(plus, f"u{j}+", G_SUB * ratio / 2)
+        circuit.resistor("V0", f"u{j}+", G_SUB * (1 - ratio / 2))
+        circuit.resistor(f"b+{j}", f"u{j}-", G_SUB)
+        circuit.resistor(f"u{j}", f"u{j}-", G_SUB)
+        circuit.amplifier(f"u{j}+", f"u{j}-", f"u{j}", o[2, j])
+    output = "b+" if array.structure == "constant-term" else "u"
+    voltage = circuit.solve()
+    expected = torch.tensor([voltage[f"{output}{j}"] - V0 for j in range(M)], dtype=torch.float64)
+    layer = nn.Linear(N, M, bias=False, dtype=torch.float64)
+    layer.weight.data = torch.as_tensor(weight)
+    real = OpAmp(offset=1.0, rails=rails, v_0=V0, span=1.0)
+    chip = fabricate(program(layer, Hardware(array=array, circuit=real)), 0)
+    with torch.no_grad():
+        for slot, z in {
+            "converter": o[:2] if array.structure == "pair" else o[0],
+            "subtractor": o[2],
+        }.items():
+            if f"circuit/{slot}" in chip._buffers:
+                chip.get_buffer(f"circuit/{slot}").copy_(torch.as_tensor(z))
+        if g.reference is not None:
+            chip.get_buffer("circuit/reference").fill_(o_r)
+        found = chip(torch.as_tensor(x_bar)[None])[0]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
+    if not offsets:
+        held = array.represent(torch.as_tensor(weight)) @ torch.as_tensor(x_bar)
+        torch.testing.assert_close(found, held, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_perfect_amplifiers_with_feedback_of_their_own_give_the_digital_layer_bit_for_bit(name):
+    torch.manual_seed(0)
+    for layer, x in ((nn.Linear(6, 4, bias=False), torch.rand(3, 6)), (CONV(), torch.rand(2, 3, 6, 6))):
+        layer.weight.data[0] *= 100
+        hardware = Hardware(array=OWN[name], circuit=OpAmp())
+        wanted = OWN[name].represent(layer.weight)
+        assert torch.equal(
+            fabricate(program(layer, hardware))(x), functional_call(layer, {"weight": wanted}, (x,))
+        )
+        if name != "zero state":
+            unlimited = Hardware(array=OWN[name], circuit=OpAmp(rails=(-1e9, 1e9)))
+            torch.testing.assert_close(
+                fabricate(program(layer, unlimited))(x), layer(x), rtol=1e-3, atol=1e-3
+            )
+
+
+def test_one_feedback_for_columns_of_different_scales_is_refused():
+    for circuit in (OpAmp(g_load=100.0), Wires(1.0, 1.0, OpAmp(g_load=100.0))):
+        with pytest.raises(
+            ValueError, match=r"^g_load = 100.0 is not allowed; allowed: None where each column"
+        ):
+            Hardware(array=DoubleArray(scale="column"), circuit=circuit)
 
 
 @pytest.mark.parametrize("array", [DoubleArray(), DoubleArray(mapping="two-sided"), SingleArray()], ids=repr)

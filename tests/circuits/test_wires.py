@@ -26,6 +26,8 @@ ARRAYS = [
     SingleArray(reference="constant-term"),
     DoubleArray(g_min=0.0, inactive="disconnected"),
     BitSliced(),
+    DoubleArray(scale="column"),
+    SingleArray(reference="constant-term", scale="column"),
 ]
 INNER = [Ideal(), OpAmp(gain=1000.0, offset=5e-3, rails=(0.0, 1.0)), Converters(4, 6)]
 WIRES = [(R_ROW, R_COL), (R_ROW, 0.0), (0.0, R_COL)]
@@ -70,7 +72,7 @@ def arrays_of(programmed):
 def signed(structure, currents, scale):
     """Output of a layer, given the currents (slices, sides, batch, columns) of its arrays, A."""
     if structure == "pair":
-        return ((currents[:, 0] - currents[:, 1]) / scale[:, None, None]).sum(0)
+        return ((currents[:, 0] - currents[:, 1]) / scale.reshape(len(scale), 1, -1)).sum(0)
     difference = (currents[0, 0, :, :-1] - currents[0, 0, :, -1:]) / scale
     return difference if structure == "column" else -difference
 

@@ -28,6 +28,8 @@ ARRAYS = [
     SingleArray(reference="constant-term"),
     SingleArray(reference_device="cell"),
     BitSliced(),
+    DoubleArray(scale="column"),
+    SingleArray(reference_device="cell", scale="column"),
     SignedArray(),
 ]
 LAYERS = {
@@ -252,11 +254,16 @@ def test_conductances_trained_in_the_array_keep_their_own_order():
 )
 @pytest.mark.parametrize("power", [1, 2])
 def test_costs_are_what_the_weights_lose_when_they_are_put_there(array, device, power):
-    """Every row of the weights on every physical row, spares included, read from the chip; columns moved."""
+    """Every row of the weights on every physical row, spares included, read from the chip; columns, which
+    differ in size, are moved."""
     columns = (1, 2, 3, 0)
     for kind, seed in (("linear", 0), ("convolution", 1)):
         torch.manual_seed(seed)
         module = nn.Linear(6, 4) if kind == "linear" else nn.Conv2d(2, 4, (1, 3))
+        with torch.no_grad():
+            module.weight.mul_(
+                torch.tensor([1.0, 0.1, 3.0, 0.5]).reshape(-1, *[1] * (module.weight.dim() - 1))
+            )
         chip = fabricate(program(module, Hardware(device, array)), seed)
         layer = Mapped(chip, replace(Placement.straight(4, 6, spares=2), columns=columns))
         alpha = torch.rand(layer.weight.shape)
@@ -297,9 +304,12 @@ def test_the_assignment_of_rows_is_the_best_of_all(seed, spares):
 
 
 @pytest.mark.parametrize("device", [StuckAt(0.1, 0.2), Lognormal(0.4)], ids=repr)
-def test_the_assignment_of_columns_is_the_best_of_all(device):
+@pytest.mark.parametrize("scale", ["layer", "column"])
+def test_the_assignment_of_columns_is_the_best_of_all(device, scale):
     for seed in range(5):
-        chip = tiny(device, 4, 4, chip=seed, seed=seed)
+        chip = tiny(device, 4, 4, DoubleArray(scale=scale), chip=seed, seed=seed)
+        with torch.no_grad():
+            chip.weight.mul_(torch.tensor([[1.0], [0.1], [3.0], [0.5]]))
         rows = ((1, 2, 5, 0),)
         best = min(damage(Mapped(chip, Placement(rows, o, 2))) for o in itertools.permutations(range(4)))
         found = mapped(Mapped(chip, Placement(rows, (0, 1, 2, 3), 2)), rows=False, columns=True)
