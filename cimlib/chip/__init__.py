@@ -10,6 +10,7 @@
 - :mod:`~cimlib.chip.stages`, :mod:`~cimlib.chip.vera`: digital stages behind a layer;
   :mod:`~cimlib.chip.attachment`: giving them to a network, and what they cost.
 - :mod:`~cimlib.chip.montecarlo`: accuracy on many chips, with intervals.
+- :mod:`~cimlib.chip.table`: the cells of a chip as a table, out and in.
 """
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
@@ -22,6 +23,7 @@ from cimlib.chip.placement import Placement
 from cimlib.chip.presets import presets
 from cimlib.chip.programming import program
 from cimlib.chip.stages import Adapter, DoRA, FullRank, LoRA, Scale
+from cimlib.chip.table import conductances, with_conductances
 from cimlib.chip.vera import Projections, VeRA, projections
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Written",
     "adapters",
     "attach",
+    "conductances",
     "cost",
     "crossbars",
     "detach",
@@ -64,4 +67,5 @@ __all__ = [
     "reading_once",
     "state",
     "using",
+    "with_conductances",
 ]
