@@ -207,17 +207,22 @@ def _matched(table: pd.DataFrame, parts: list[_Part], slack: float) -> NDArray[n
 
 
 def _check_range(part: _Part, values: NDArray[np.float64], unit: str, slack: float) -> None:
-    """Refuse ``values``, µS, outside the range of their array, and guess the unit they may have had."""
+    """Refuse ``values``, µS, outside the range of their array, or of another order than what was asked for,
+    and guess the unit that they may have."""
     array = part.layer.hardware.array
     room = slack * (array.g_max - array.g_min)
-    low, high = array.g_min - room, array.g_max + room
+    low, high = max(0.0, array.g_min - room), array.g_max + room
     outside = (values < low) | (values > high)
-    if not outside.any():
+    asked, mean = part.flat(part.asked).sum(), values.sum()
+    if outside.any():
+        said = f"{int(outside.sum())} of {len(values)} outside, such as {values[outside][0]:g} µS"
+    elif mean < asked / 100:
+        said = f"in all {mean / asked:.2g} of what was asked for"
+    else:
         return
-    said = f"{int(outside.sum())} of {len(values)} outside, such as {values[outside][0]:g} µS"
-    middle = np.median(values) / UNITS[unit]
-    others = [other for other, factor in UNITS.items() if other != unit and low <= middle * factor <= high]
-    hint = f"; looks like {others[0]}, not {unit}" if others and outside.mean() > 0.5 else ""
+    apart = {other: abs(np.log(mean * factor / UNITS[unit] / asked)) for other, factor in UNITS.items()}
+    nearest = min(apart, key=lambda other: float(apart[other])) if min(mean, asked) > 0 else unit
+    hint = f"; looks like {nearest}, not {unit}" if nearest != unit and apart[nearest] < np.log(10) else ""
     allowed = f"[{low:g}, {high:g}] µS, the array's range and slack = {slack:g} of it{hint}"
     require(False, f"conductances of layer {part.layer.name!r}", said, allowed)
 

@@ -26,7 +26,9 @@ def read_table(path: str | PathLike[str]) -> pd.DataFrame:
             lines = [line for line in file if line.strip() and not line.lstrip().startswith("#")]
     except UnicodeDecodeError as error:
         raise ValueError(f"path = {str(path)!r} is not allowed; allowed: a CSV file in UTF-8") from error
-    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines)] or [[]]
+    header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines, skipinitialspace=True)] or [
+        []
+    ]
     require(len(rows) > 0, "path", str(path), "a CSV file with a header and rows below it")
     twice = sorted({name for name in header if header.count(name) > 1})
     require(not twice, f"columns of {str(path)!r}", twice, "each name once")
