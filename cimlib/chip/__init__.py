@@ -15,6 +15,7 @@
   :mod:`~cimlib.chip.attachment`: giving them to a network, and what they cost.
 - :mod:`~cimlib.chip.montecarlo`: accuracy on many chips, with intervals; :mod:`~cimlib.chip.scores`: what
   outputs are worth; :mod:`~cimlib.chip.calibration`: the ranges of converters, found from data.
+- :mod:`~cimlib.chip.table`: the cells of a chip as a table, out and in.
 """
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
@@ -33,6 +34,7 @@ from cimlib.chip.programming import program
 from cimlib.chip.scores import Metric, classes_last
 from cimlib.chip.stages import Adapter, DoRA, FullRank, LoRA, Scale
 from cimlib.chip.summary import Row, Summary, summary
+from cimlib.chip.table import conductances, with_conductances
 from cimlib.chip.vera import Projections, VeRA, projections
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "calibrated",
     "classes_last",
     "clipped_shares",
+    "conductances",
     "cost",
     "crossbars",
     "decoded",
@@ -95,4 +98,5 @@ __all__ = [
     "summary",
     "using",
     "warn_if_clipped",
+    "with_conductances",
 ]

@@ -4,6 +4,9 @@
 - :mod:`~cimlib.devices.defects`: broken cells in clusters and dead lines, and what a test finds of them.
 - :mod:`~cimlib.devices.drift`: cells with a clock; :mod:`~cimlib.devices.pcm` and
   :mod:`~cimlib.devices.reram` are two technologies as they were measured.
+- :mod:`~cimlib.devices.levels`: cells with a finite table of measured levels;
+  :mod:`~cimlib.devices.measured`: cells that hold what was measured of them;
+  :mod:`~cimlib.devices.measurements`: such tables in files, with their units.
 - :mod:`~cimlib.devices.draws`: the random numbers of a chip, each from the name of its part.
 """
 
@@ -11,12 +14,16 @@ from cimlib.devices.defects import READINGS, Clusters, DeadLines, FaultMap, dete
 from cimlib.devices.draws import Draw, seeded
 from cimlib.devices.drift import Drift, RelativeDrift, seconds
 from cimlib.devices.effects import Device, Effect, Gaussian, Lognormal, StuckAt, require, straight_through
+from cimlib.devices.levels import Levels
+from cimlib.devices.measured import Measured
+from cimlib.devices.measurements import UNITS
 from cimlib.devices.pcm import PCM
 from cimlib.devices.reram import CMOReRAM, WanReRAM
 
 __all__ = [
     "PCM",
     "READINGS",
+    "UNITS",
     "CMOReRAM",
     "Clusters",
     "DeadLines",
@@ -26,7 +33,9 @@ __all__ = [
     "Effect",
     "FaultMap",
     "Gaussian",
+    "Levels",
     "Lognormal",
+    "Measured",
     "RelativeDrift",
     "StuckAt",
     "WanReRAM",

@@ -72,7 +72,10 @@ def on_device(
     model = copy.deepcopy(model)
     works = [_written(layer) for layer in crossbars(model)]
     groups = [_group(layer, lr) for layer in crossbars(model)]
-    optimizer = PulseOptimizer(groups, pulses, g_min=0.0, g_max=1.0, rounding="stochastic", seed=seed)
+    chip = crossbars(model)[0].chip or 0  # whose cells they are, where they differ in their steps
+    optimizer = PulseOptimizer(
+        groups, pulses, g_min=0.0, g_max=1.0, rounding="stochastic", seed=seed, chip=chip
+    )
     conductances = [layer.conductance for layer in crossbars(model)]
     generator, batches = torch.Generator().manual_seed(seed), list[Tensor]()
     with evaluating(model):

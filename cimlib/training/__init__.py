@@ -2,21 +2,26 @@
 
 - :mod:`~cimlib.training.fit`: the loop; :mod:`~cimlib.training.objectives`: what it minimises.
 - :mod:`~cimlib.training.pulses`: writing a cell, pulse by pulse;
-  :mod:`~cimlib.training.pulse_optimizer`: gradients that become pulses.
+  :mod:`~cimlib.training.measured_pulses`: a cell as it was measured;
+  :mod:`~cimlib.training.pulse_optimizer`: gradients that become pulses;
+  :mod:`~cimlib.training.write_verify`: programming what was found elsewhere.
 - :mod:`~cimlib.training.replicas`: many small networks trained side by side.
 """
 
 from cimlib.training.fit import History, OptimizerFactory, accuracy, fit
+from cimlib.training.measured_pulses import MeasuredPulses, fit_pulses
 from cimlib.training.objectives import Batch, CrossEntropy, Objective
 from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding, Rule
-from cimlib.training.pulses import LABEL_MAX, Pulses, Written, curvature, write_verify
+from cimlib.training.pulses import LABEL_MAX, Pulses, curvature
 from cimlib.training.replicas import Replicas, resample
+from cimlib.training.write_verify import Written, write_verify
 
 __all__ = [
     "LABEL_MAX",
     "Batch",
     "CrossEntropy",
     "History",
+    "MeasuredPulses",
     "Objective",
     "OptimizerFactory",
     "Pair",
@@ -29,6 +34,7 @@ __all__ = [
     "accuracy",
     "curvature",
     "fit",
+    "fit_pulses",
     "resample",
     "write_verify",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args, overload
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from cimlib.devices.draws import sample, seeded
 from cimlib.devices.effects import require
-from cimlib.training.pulses import Pulses, _require_range
+from cimlib.training.pulses import Pulses, by_direction, require_range
 
 Rule = Literal["proportional", "manhattan"]
 
@@ -20,6 +22,9 @@ Rounding = Literal["nearest", "truncate", "stochastic"]
 
 
 Pair = Literal["both", "one", "potentiate"]
+
+
+_SILENT = 10  # steps without one pulse after which the rate is said to be too small
 
 
 class PulseOptimizer(Optimizer):
@@ -33,8 +38,9 @@ class PulseOptimizer(Optimizer):
     **How many pulses** a cell gets from its gradient :math:`\partial E/\partial g`:
 
     - ``"proportional"``: :math:`n = \mathrm{round}\big(-\eta\,\frac{\partial E}{\partial g}\,
-      \frac{P_{max}}{G_{max}-G_{min}}\big)`, gradient descent in units of one pulse. With a linear
-      cell and infinitely many levels it *is* gradient descent on the conductances.
+      \frac{P_{max}}{G_{max}-G_{min}}\big)`, gradient descent in units of one pulse, with
+      :math:`P_{max}` of its direction. With a linear cell and infinitely many levels it *is* gradient
+      descent on the conductances.
     - ``"manhattan"``: :math:`n = -\mathrm{sgn}(\partial E/\partial g)`, one pulse in the right
       direction, its size left to the cell (Zamanidoost et al.; the chip of Prezioso et al., Nature
       521:61, 2015). ``lr`` and ``rounding`` have no effect.
@@ -42,7 +48,8 @@ class PulseOptimizer(Optimizer):
     **The rounding decides whether anything is learnt.** One pulse moves a cell by 1/levels of its
     range, and a per-sample gradient often asks for less. ``"truncate"`` drops every request below
     one pulse and ``"nearest"`` (what NeuroSim's code does) every one below half a pulse, however
-    often it is repeated. ``"stochastic"`` writes the fraction as a probability: unbiased.
+    often it is repeated. ``"stochastic"`` writes the fraction as a probability: unbiased. If the first
+    ten steps with a gradient send not one pulse to a group of parameters, a ``UserWarning`` says so once.
 
     **Which cell of a pair** (derived: :math:`w \propto g^+ - g^-`, so the gradients are opposite):
 
@@ -68,11 +75,17 @@ class PulseOptimizer(Optimizer):
             weights then descend at the rate η/scale² (scale in µS per unit of weight), or twice
             that where both cells of a pair move (derived).
         rule, rounding, pair: as above.
-        weight_dim: dimensions of one weight tensor, ≥ 1: 2 for a matrix, 4 for a convolution.
+        weight_dim: dimensions of one weight tensor, ≥ 1: 2 for a matrix, 4 for a Conv2d. ``None``: found
+            from each parameter, 2 of four dimensions and 4 of six. Parameters of five or more that may be
+            replicas need it said, and so do those of more than one slice.
         seed: seeds the optimiser's own generator (noise, stochastic rounding).
+        chip: whose cells they are, ≥ 0, if they differ (``device_to_device``); the first of as many chips as
+            there are replicas. Each cell's step is drawn once, from chip and place of the parameter, and is
+            kept as ``state[p]["step"]``, like ``p``, for :func:`.write_verify`, say.
 
     Raises ``ValueError`` naming the argument for any other value, for parameters of another shape
-    or outside the range, and for replicas that differ between parameters.
+    or outside the range, and for replicas that differ between parameters; ``FloatingPointError`` for a
+    gradient that is not a number.
     """
 
     def __init__(
@@ -86,10 +99,14 @@ class PulseOptimizer(Optimizer):
         rule: Rule = "proportional",
         rounding: Rounding = "nearest",
         pair: Pair = "both",
-        weight_dim: int = 2,
+        weight_dim: int | None = None,
         seed: int = 0,
+        chip: int = 0,
     ) -> None:
-        self.cell = pulses
+        whole = isinstance(chip, int) and not isinstance(chip, bool) and chip >= 0
+        require(whole, "chip", chip, "an integer ≥ 0")
+        self.cell, self.chip = pulses, chip
+        self._asked: dict[int, list[float]] = {}  # of a group without pulses: largest request of each step
         options = {"g_min": g_min, "g_max": g_max, "lr": lr, "rule": rule, "rounding": rounding}
         super().__init__(params, options | {"pair": pair, "weight_dim": weight_dim})
         device = self.param_groups[0]["params"][0].device
@@ -99,25 +116,37 @@ class PulseOptimizer(Optimizer):
         """Add conductances, with their own options if any; their counts start at zero."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        _require_range(group["g_min"], group["g_max"])
+        require_range(group["g_min"], group["g_max"])
         require(0 < group["lr"] < math.inf, "lr", group["lr"], "0 < lr < ∞")
         for name, names in (("rule", Rule), ("rounding", Rounding), ("pair", Pair)):
             require(group[name] in get_args(names), name, group[name], str(get_args(names)))
-        require(group["weight_dim"] >= 1, "weight_dim", group["weight_dim"], "weight_dim ≥ 1")
+        dim = group["weight_dim"]
+        require(dim is None or dim >= 1, "weight_dim", dim, "None or weight_dim ≥ 1")
         for p in group["params"]:
             self._require_conductances(p, group)
             zeros = torch.zeros_like(p, dtype=torch.int64, requires_grad=False)
             self.state[p] = {"pulses": zeros, "writes": zeros.clone()}
+            if self.cell.device_to_device > 0:
+                self.state[p]["step"] = self._steps(p, _weight_dim(p, group), len(self.state) - 1)
+        self._asked[len(self.param_groups) - 1] = []
+
+    def _steps(self, p: Tensor, weight_dim: int, place: int) -> Tensor:
+        """Steps of the cells of ``p``, the parameter number ``place``: replica r is chip ``chip + r``."""
+        cells = p.shape[-weight_dim - 2 :]
+        chips = range(self.chip, self.chip + math.prod(p.shape[: -weight_dim - 2]))
+        z = [sample(("normal", cells), seeded(chip, "pulses", place, "step"), p) for chip in chips]
+        return self.cell.steps(torch.stack(z).reshape(p.shape))
 
     def _require_conductances(self, p: Tensor, group: dict[str, Any]) -> None:
-        inner, shape = group["weight_dim"] + 2, tuple(p.shape)
+        inner, shape = _weight_dim(p, group) + 2, tuple(p.shape)
         sides = (1, 2) if group["pair"] == "both" else (2,)
         fits = p.ndim >= inner and shape[1 - inner] in sides
         wanted = f"(..., slices, sides, *weight), {inner - 2} of weight, sides in {sides}"
         require(fits, "shape of params", shape, wanted)
         require(p.is_floating_point(), "dtype of params", p.dtype, "floating point")
         first = self.param_groups[0]
-        replicas = tuple(first["params"][0].shape[: -first["weight_dim"] - 2])
+        other = first["params"][0]
+        replicas = tuple(other.shape[: -_weight_dim(other, first) - 2])
         require(shape[:-inner] == replicas, "replicas of params", shape[:-inner], str(replicas))
         low, high, slack = group["g_min"], group["g_max"], 1e-5 * (group["g_max"] - group["g_min"])
         inside = bool(((p >= low - slack) & (p <= high + slack)).all())
@@ -136,37 +165,70 @@ class PulseOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                n = self._request(p.grad, group)
-                state = self.state[p]
-                written = self.cell.write(
-                    p, n, group["g_min"], group["g_max"], self.generator, state["pulses"]
-                )
-                p.copy_(written)
-                state["pulses"] += n.abs().long()
-                state["writes"] += n != 0
+        if any(p.grad is not None and p.grad.isnan().any() for g in self.param_groups for p in g["params"]):
+            raise FloatingPointError("gradient of params = nan: nothing was written")
+        for index, group in enumerate(self.param_groups):
+            given = [p for p in group["params"] if p.grad is not None]
+            sent = [self._step(p, group) for p in given]
+            if index in self._asked and any(p.grad.any() for p in given):
+                self._listen(index, group, given, any(n.any() for n in sent))
         return loss
 
-    def _request(self, grad: Tensor, group: dict[str, Any]) -> Tensor:
-        """Signed whole pulses for every cell, like ``grad``."""
+    def _step(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+        """Write the cells of ``p``; returns the pulses sent, like ``p``."""
+        assert p.grad is not None
+        n, state = self._request(p.grad, _weight_dim(p, group), group), self.state[p]
+        low, high = group["g_min"], group["g_max"]
+        p.copy_(self.cell.write(p, n, low, high, self.generator, state["pulses"], state.get("step")))
+        state["pulses"] += n.abs().long()
+        state["writes"] += n != 0
+        return n
+
+    def _listen(self, index: int, group: dict[str, Any], given: list[Tensor], sent: bool) -> None:
+        """Say so if the first steps of a group with a gradient have sent nothing."""
+        asked = self._asked[index]
+        if sent:
+            del self._asked[index]
+            return
+        asked.append(max(float(self._asks(p, group).abs().max()) for p in given))
+        if len(asked) < _SILENT:
+            return
+        del self._asked[index]
+        largest, lr, rounding = max(asked), group["lr"], group["rounding"]
+        enough = 0.5 if rounding == "nearest" else 1.0
+        said = f"pair={group['pair']!r} drops all that is asked for"
+        if largest > 0:
+            how = "asks for one" if rounding == "stochastic" else f"sends one by rounding={rounding!r}"
+            said = f"the largest request was {largest:.3g} pulses; "
+            said += f"lr = {lr:g} would have to grow by a factor of {enough / largest:.3g}, which {how}"
+        said = f"not one pulse was sent in {_SILENT} steps with a gradient: {said}"
+        warnings.warn(said, UserWarning, stacklevel=5)
+
+    def _asks(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+        """Signed pulses before any rounding, like ``p``."""
+        exact = group | {"rounding": None}
+        assert p.grad is not None
+        return self._request(p.grad, _weight_dim(p, group), exact)
+
+    def _request(self, grad: Tensor, weight_dim: int, group: dict[str, Any]) -> Tensor:
+        """Signed whole pulses for every cell, like ``grad``; fractions too if ``rounding`` is ``None``."""
         if group["rule"] == "manhattan":
             n = -grad.sign()
         else:
             span = group["g_max"] - group["g_min"]
             n = grad * (-group["lr"] * self.cell.levels / span)
+            if self.cell.down != self.cell.levels:
+                n *= by_direction(n, 1.0, self.cell.down / self.cell.levels)
             if group["rounding"] == "stochastic":
                 u = torch.rand(n.shape, generator=self.generator, dtype=n.dtype, device=n.device)
                 n = n.add_(u).floor_()
-            else:
+            elif group["rounding"] is not None:
                 n = n.round_() if group["rounding"] == "nearest" else n.trunc_()
         if group["pair"] == "one":
-            n.select(-group["weight_dim"] - 1, 1).zero_()
+            n.select(-weight_dim - 1, 1).zero_()
         elif group["pair"] == "potentiate":
             n.clamp_(min=0)
-        return n.clamp_(-self.cell.levels, self.cell.levels)
+        return n.clamp_(-self.cell.down, self.cell.levels)
 
     def pulses(self) -> Tensor:
         """Pulses sent so far, summed over cells and parameters; int64, one number per replica."""
@@ -179,12 +241,14 @@ class PulseOptimizer(Optimizer):
     def _total(self, count: str) -> Tensor:
         totals = []
         for group in self.param_groups:
-            cells = tuple(range(-group["weight_dim"] - 2, 0))
-            totals += [self.state[p][count].sum(cells) for p in group["params"]]
+            for p in group["params"]:
+                cells = tuple(range(-_weight_dim(p, group) - 2, 0))
+                totals.append(self.state[p][count].sum(cells))
         return torch.stack(totals).sum(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"cell": self.cell, "generator": self.generator}
+        own = {"cell": self.cell, "chip": self.chip, "generator": self.generator, "_asked": self._asked}
+        return super().__getstate__() | own
 
     def state_dict(self) -> dict[str, Any]:
         """Options, counts and the state of the generator: what an exact continuation needs."""
@@ -197,5 +261,19 @@ class PulseOptimizer(Optimizer):
         keys = [key for group in state_dict["param_groups"] for key in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for key, p in zip(keys, params, strict=True):  # torch casts counts to the dtype of p
-            counts = state_dict["state"][key]
-            self.state[p] = {k: v.to(p.device, torch.int64).clone() for k, v in counts.items()}
+            saved = state_dict["state"][key]
+            dtypes = {"step": p.dtype}
+            self.state[p] = {k: v.to(p.device, dtypes.get(k, torch.int64)).clone() for k, v in saved.items()}
+
+
+def _weight_dim(p: Tensor, group: dict[str, Any]) -> int:
+    """Dimensions of the weights that conductances ``p`` hold: those given, or found where none is."""
+    given: int | None = group["weight_dim"]
+    if given is not None:
+        return given
+    shape = tuple(p.shape)
+    require(len(shape) >= 4, "shape of params", shape, "(..., slices, sides, *weight), conductances in µS")
+    kinds = "2 for a Linear, 3 for a Conv1d, 4 for a Conv2d"
+    wanted = f"weight_dim ({kinds}), because params of shape {shape} may be replicas or of several slices"
+    require(len(shape) in (4, 6) and shape[0] == 1, "weight_dim", None, wanted)
+    return len(shape) - 2

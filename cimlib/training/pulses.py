@@ -1,9 +1,9 @@
-r"""Writing a memory cell in place: pulses, their nonlinearity and noise, and who gets how many.
+r"""Writing a memory cell in place: what a number of pulses does, their nonlinearity and noise.
 
 A cell trained inside its array is never *set* to a conductance; it is *pushed* by identical voltage
 pulses, up (potentiation, LTP) or down (depression, LTD). :class:`Pulses` says what a number of
-pulses does to a conductance, :class:`PulseOptimizer` turns gradients into numbers of pulses, writes
-them and counts them. A cell whose value was found elsewhere is written once, by :func:`write_verify`.
+pulses does to a conductance, :class:`.PulseOptimizer` turns gradients into numbers of pulses, writes
+them and counts them. A cell whose value was found elsewhere is written once, by :func:`.write_verify`.
 Taught in *Training a ReRAM crossbar array* and *Where to train*.
 
 **The curve.** With :math:`P` the position on the curve in pulses, :math:`P_{max}` pulses for the
@@ -29,13 +29,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from os import PathLike
+from typing import TYPE_CHECKING
 
 import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
 from cimlib.devices.effects import require
+
+if TYPE_CHECKING:
+    from cimlib.training.measured_pulses import MeasuredPulses
 
 LABEL_MAX = 9.0
 
@@ -82,7 +86,8 @@ class Pulses:
     r"""How a cell answers to programming pulses; every default is ideal.
 
     Args:
-        levels: pulses for the full range, :math:`P_{max}` ≥ 1, the same in both directions.
+        levels: pulses for the full range, :math:`P_{max}` ≥ 1, upwards, and downwards too unless
+            ``levels_down`` is given.
         potentiation: label of the potentiation curve (:func:`curvature`), -9 ≤ label ≤ 9.
         depression: label of the depression curve, -9 ≤ label ≤ 9, with NeuroSim's sign. **Opposite
             signs are the asymmetric cell**: +2.4/-4.88 (defaults of MLP+NeuroSim V3.0) takes ever
@@ -96,6 +101,12 @@ class Pulses:
             a whole number ≥ 1 or ``inf``. The same for every cell: how it spreads was not found. What is
             published counts different things: ≥ 5,000 cycles (Prezioso et al. 2015), 10⁶ (multi-level
             HfOx), 10¹¹ (incremental switching, which wears far less than full cycles).
+        levels_down: pulses for the full range downwards, ≥ 1; ``None``: as many as upwards. A linear cell of
+            100 levels up and 50 down takes steps twice as large on its way down.
+        device_to_device: standard deviation of a cell's step **relative to the nominal one**, ≥ 0. One
+            standard normal draw z per cell, for both directions and for life (:meth:`steps`): the cell takes
+            :math:`1 + \sigma z` nominal pulses for each that it is sent. Below 0 that factor becomes 0, a
+            cell that pulses do not move (3 in 10,000 at σ = 0.3); cycle-to-cycle noise is not scaled by it.
 
     Raises ``ValueError`` naming the argument for a value outside these ranges.
     """
@@ -105,6 +116,8 @@ class Pulses:
     depression: float = 0.0
     cycle_to_cycle: float = 0.0
     endurance: float = math.inf
+    levels_down: int | None = None
+    device_to_device: float = 0.0
 
     def __post_init__(self) -> None:
         whole = isinstance(self.levels, int) and self.levels >= 1
@@ -117,6 +130,27 @@ class Pulses:
         require(finite, "cycle_to_cycle", self.cycle_to_cycle, "0 ≤ cycle_to_cycle < ∞")
         countable = self.endurance == math.inf or (self.endurance >= 1 and self.endurance % 1 == 0)
         require(countable, "endurance", self.endurance, "a whole number ≥ 1 or inf (pulses)")
+        down = self.levels_down
+        whole = down is None or (isinstance(down, int) and not isinstance(down, bool) and down >= 1)
+        require(whole, "levels_down", down, "None or a whole number ≥ 1")
+        finite = 0 <= self.device_to_device < math.inf
+        require(finite, "device_to_device", self.device_to_device, "0 ≤ device_to_device < ∞")
+
+    @staticmethod
+    def from_csv(path: str | PathLike[str], *, limit: float = 0.05) -> MeasuredPulses:
+        """The cell of a measured update curve, with its range: :func:`.fit_pulses`."""
+        from cimlib.training.measured_pulses import fit_pulses
+
+        return fit_pulses(path, limit=limit)
+
+    @property
+    def down(self) -> int:
+        """Pulses for the full range downwards."""
+        return self.levels if self.levels_down is None else self.levels_down
+
+    def steps(self, z: Tensor) -> Tensor:
+        """Nominal pulses that each cell takes for one pulse, from its standard normal draw; like ``z``."""
+        return (1 + self.device_to_device * z).clamp(min=0)
 
     def write(
         self,
@@ -126,6 +160,7 @@ class Pulses:
         g_max: float,
         generator: torch.Generator | None = None,
         used: Tensor | None = None,
+        step: Tensor | None = None,
     ) -> Tensor:
         """Conductances after one write; ``g`` itself is not changed.
 
@@ -136,29 +171,40 @@ class Pulses:
 
         Args:
             g: µS, any shape.
-            pulses: signed whole numbers, like ``g``; positive potentiates. More than ``levels``
-                count as ``levels``: they already cross the range.
+            pulses: signed whole numbers, like ``g``; positive potentiates. Without ``step``, more than
+                cross the range (``levels`` up, ``levels_down`` down) count as that many.
             g_min, g_max: range of the cell, µS, 0 ≤ g_min < g_max < ∞.
             generator: source of the noise, on the device of ``g``; needed for ``cycle_to_cycle``.
             used: pulses that each cell has received before, like ``g``; needed for ``endurance``. Of a
-            write that would exceed it, only what is left of the cell's life moves the cell.
+                write that would exceed it, only what is left of the cell's life moves the cell.
+            step: nominal pulses that each cell takes for one, like ``g``, ≥ 0: what :meth:`steps` makes of
+                the chip's draws, or measured. Needed for ``device_to_device``.
 
-        Raises ``ValueError`` for a range that is not allowed, for noise without a generator and for
-        wear without a history.
+        Raises ``ValueError`` for a range that is not allowed, for noise without a generator, for wear
+        without a history and for cells that differ without their steps.
         """
-        _require_range(g_min, g_max)
-        n = pulses.to(g.dtype).clamp(-self.levels, self.levels)
+        require_range(g_min, g_max)
+        n = pulses.to(g.dtype)
+        if step is None:
+            if self.device_to_device > 0:
+                raise ValueError(
+                    "step = None is not allowed; device_to_device > 0 needs the cells' own steps"
+                )
+            n = n.clamp(-self.down, self.levels)
         if self.endurance < math.inf:
             if used is None:
                 raise ValueError("used = None is not allowed; a finite endurance needs the pulses so far")
             left = (self.endurance - used).clamp(min=0).to(g.dtype)
             n = torch.maximum(-left, torch.minimum(n, left))
+        x = n / by_direction(n, self.levels, self.down)
+        if step is not None:
+            x = (x * step).clamp(-1, 1)
         up, down = curvature(self.potentiation), curvature(self.depression)
         if up == down:
-            new = _advance(g, n / self.levels, up, g_min, g_max)
+            new = _advance(g, x, up, g_min, g_max)
         else:
-            new = _advance(g, n.clamp(min=0) / self.levels, up, g_min, g_max)
-            new = _advance(new, n.clamp(max=0) / self.levels, down, g_min, g_max)
+            new = _advance(g, x.clamp(min=0), up, g_min, g_max)
+            new = _advance(new, x.clamp(max=0), down, g_min, g_max)
         if self.cycle_to_cycle > 0:
             if generator is None:
                 raise ValueError("generator = None is not allowed; cycle_to_cycle > 0 draws noise")
@@ -167,7 +213,13 @@ class Pulses:
         return new.clamp(g_min, g_max)
 
 
-def _require_range(g_min: float, g_max: float) -> None:
+def by_direction(n: Tensor, up: float, down: float) -> Tensor | float:
+    """``up``, but ``down`` where ``n`` is negative; like ``n`` unless the two are the same."""
+    return up if up == down else torch.where(n < 0, down, up).to(n.dtype)
+
+
+def require_range(g_min: float, g_max: float) -> None:
+    """Raise ``ValueError`` unless 0 ≤ g_min < g_max < ∞, µS."""
     ordered = 0 <= g_min < g_max < math.inf
     require(ordered, "(g_min, g_max)", (g_min, g_max), "0 ≤ g_min < g_max < ∞ (µS)")
 
@@ -179,79 +231,3 @@ def _advance(g: Tensor, x: Tensor, a: float, g_min: float, g_max: float) -> Tens
     beyond = (g_max - g_min) / math.expm1(1 / abs(a))  # from the end of the range to the asymptote
     remaining = (g_max - g) + beyond if a > 0 else (g_min - g) - beyond
     return g - remaining * torch.expm1(x / -a)
-
-
-class Written(NamedTuple):
-    """``g``: conductances obtained, µS; ``pulses``, ``writes``: int64, sent to each cell; all alike."""
-
-    g: Tensor
-    pulses: Tensor
-    writes: Tensor
-
-
-@torch.no_grad()
-def write_verify(
-    g: Tensor,
-    target: Tensor,
-    pulses: Pulses,
-    g_min: float,
-    g_max: float,
-    *,
-    tolerance: float = 0.0,
-    passes: int = 50,
-    generator: torch.Generator | None = None,
-) -> Written:
-    r"""Program cells to conductances found elsewhere: write, read, write again what is still missing.
-
-    Each pass reads all cells and asks for **half** of what is missing, at least one pulse, as if the cell
-    were linear:
-
-    .. math:: n = \mathrm{sign}(m)\,\max\big(1, \mathrm{round}(|m|/2)\big), \qquad
-        m = (g_T - g)\,\frac{P_{max}}{G_{max}-G_{min}} ,
-
-    until it is within the tolerance, or half a step if that is more. So it needs no model of the cell.
-    Why half (derived): if a pulse is worth :math:`s` nominal steps, a pass leaves :math:`(1 - s/2)\,m`.
-    That shrinks for any :math:`0 < s < 4`, without crossing the target for :math:`s \le 2`; asking for all
-    of it leaves :math:`(1 - s)\,m`, which grows as soon as :math:`s > 2`. A linear cell, :math:`s = 1`,
-    needs about :math:`\log_2 P_{max}` passes and never crosses its target by more than half a step.
-    A pulse up may be steeper than that if a pulse down is not: an overshoot is mended from the other side.
-    With opposite labels :math:`\pm L` the two add up to :math:`s_+ + s_- = \coth(1/2a)/a` everywhere, so
-    that either one of them never overshoots or both passes together leave at most
-    :math:`(\coth(1/2a)/4a - 1)^2\,m`, less than :math:`m` for L ≤ 6.
-    What no pass mends are cells as steep up as down where one pulse is worth four steps or more: equal
-    labels above about 4; there, and where one pulse is larger than twice the tolerance, a cell may step over
-    its target until the passes are used up. Standard practice; this form is ours. Reading is exact and
-    wears nothing.
-
-    Args:
-        g: conductances before, µS, any shape; a blank array is at ``g_min``.
-        target: conductances asked for, µS, like ``g``.
-        pulses: the cell. Its life starts here.
-        g_min, g_max: range of the cell, µS.
-        tolerance: a cell at most this far from its target gets no pulse, fraction of the range,
-            0 ≤ tolerance < 1.
-        passes: at most so many writes, ≥ 1; a cell not done by then stays where the last one left it.
-        generator: source of the cycle-to-cycle noise.
-
-    Raises ``ValueError`` naming the argument for values out of range, unequal shapes and targets outside
-    the range.
-    """
-    _require_range(g_min, g_max)
-    require(0 <= tolerance < 1, "tolerance", tolerance, "0 ≤ tolerance < 1 (fraction of the range)")
-    require(isinstance(passes, int) and passes >= 1, "passes", passes, "a whole number ≥ 1")
-    require(target.shape == g.shape, "shape of target", tuple(target.shape), f"{tuple(g.shape)}, that of g")
-    span, near = g_max - g_min, max(tolerance, 0.5 / pulses.levels)
-    inside = bool(((target >= g_min - 1e-5 * span) & (target <= g_max + 1e-5 * span)).all())
-    require(inside, "target", "conductances out of range", f"[{g_min:g}, {g_max:g}] µS")
-    sent = torch.zeros_like(g, dtype=torch.int64)
-    writes = sent.clone()
-    for _ in range(passes):
-        missing = (target - g) / span
-        half = (missing.abs() * pulses.levels / 2).round().clamp(min=1)
-        n = missing.sign() * half * (missing.abs() > near)
-        if not n.any():
-            break
-        g = pulses.write(g, n, g_min, g_max, generator, sent)
-        sent += n.abs().long()
-        writes += n != 0
-    return Written(g, sent, writes)

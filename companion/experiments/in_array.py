@@ -83,6 +83,7 @@ def run(params: Params) -> dict[str, Any]:
         rule=params.rule,
         rounding=params.rounding,
         pair=params.pair,
+        weight_dim=2,
     )
     history = fit(
         model,

@@ -153,6 +153,7 @@ def write(model: Replicas, chips: Replicas, params: Params) -> PulseOptimizer:
         lr=params.lr * scale**2 / moved,
         rule="manhattan" if params.method == "on-chip" else "proportional",
         rounding="stochastic",
+        weight_dim=2,
     )
     generator = torch.Generator().manual_seed(0)
     for weight, cells in zip(model.parameters(), chips.parameters(), strict=True):

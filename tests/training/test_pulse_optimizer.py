@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim.lr_scheduler import ExponentialLR
 
@@ -31,6 +34,11 @@ def pair(plus: float, minus: float, grad: float) -> Tensor:
 
 def optimiser(p: Tensor, pulses: Pulses | None = None, **options: Any) -> PulseOptimizer:
     return PulseOptimizer([p], pulses or Pulses(), g_min=G_MIN, g_max=G_MAX, **options)
+
+
+def train(descent: PulseOptimizer, steps: int) -> None:
+    for _ in range(steps):
+        descent.step()
 
 
 # gradients become pulses
@@ -78,8 +86,9 @@ def test_a_small_gradient_repeated_for_ever_is_lost_unless_rounding_is_stochasti
     for rounding in ("truncate", "nearest", "stochastic"):
         p = parameter([[[[50.0]]]], [[[[-0.2]]]])
         descent = optimiser(p, rounding=rounding)
-        for _ in range(100):
-            descent.step()
+        silent = pytest.warns(UserWarning, match="not one pulse")
+        with nullcontext() if rounding == "stochastic" else silent:
+            train(descent, 100)
         moved[rounding] = p.item() - 50
     assert moved["truncate"] == moved["nearest"] == 0 < moved["stochastic"]
 
@@ -144,7 +153,7 @@ def test_potentiation_alone_ends_with_both_cells_at_the_top() -> None:
 def test_pulses_and_writes_are_counted_per_cell_and_totalled_per_replica() -> None:
     p = parameter([[[[[50.0, 50.0]]]], [[[[50.0, 101.0]]]]], [[[[[2.0, 0.0]]]], [[[[-3.0, -5.0]]]]])
     q = parameter([[[[[50.0]]]], [[[[50.0]]]]], [[[[[0.0]]]], [[[[1.0]]]]])
-    descent = PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX)
+    descent = PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX, weight_dim=2)
     assert descent.pulses().tolist() == descent.writes().tolist() == [0, 0]
     descent.step()
     q.grad = None
@@ -165,7 +174,7 @@ def test_replicas_do_not_see_each_other() -> None:
     def train(replicas: slice) -> tuple[Tensor, Tensor]:
         p = start[replicas].clone().requires_grad_()
         p.grad = grad[replicas].clone()
-        descent = optimiser(p, pulses, lr=5.0)
+        descent = optimiser(p, pulses, lr=5.0, weight_dim=2)
         for _ in range(5):
             descent.step()
         return p.detach(), descent.pulses()
@@ -180,9 +189,237 @@ def test_replicas_do_not_see_each_other() -> None:
 def test_a_convolution_has_its_sides_before_its_four_weight_dimensions() -> None:
     p = torch.full((1, 2, 4, 3, 2, 2), 50.0, requires_grad=True)
     p.grad = torch.ones_like(p)
-    optimiser(p, pair="one", weight_dim=4).step()
+    optimiser(p, pair="one").step()
     assert (p[:, 0] == 49).all()
     assert (p[:, 1] == 50).all()
+
+
+@given(
+    outputs=st.integers(1, 3),
+    inputs=st.integers(1, 3),
+    sides=st.integers(1, 2),
+    scheme=st.sampled_from(["both", "one", "potentiate"]),
+)
+def test_a_convolution_of_any_channel_count_has_one_count_of_pulses_and_its_own_sides(
+    outputs: int, inputs: int, sides: int, scheme: str
+) -> None:
+    if sides == 1 and scheme != "both":
+        return
+    grad = torch.stack([torch.full((outputs, inputs, 3, 3), g) for g in (1.0, -1.0)[:sides]])[None]
+    p = torch.full_like(grad, 50.0).requires_grad_()
+    p.grad = grad
+    descent = optimiser(p, pair=scheme)
+    descent.step()
+    moved = {"both": (-1, 1), "one": (-1, 0), "potentiate": (0, 1)}[scheme]
+    assert all((p[0, side] == 50 + moved[side]).all() for side in range(sides))
+    assert descent.pulses().shape == ()
+    assert descent.pulses() == sum(map(abs, moved[:sides])) * grad[0, 0].numel()
+
+
+def test_linear_and_convolution_are_told_apart_within_one_group() -> None:
+    p, q = torch.full((1, 2, 3, 3), 50.0), torch.full((1, 2, 1, 2, 3, 3), 50.0)
+    p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+    descent = PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX, pair="one")
+    descent.step()
+    for cells in (p, q):
+        assert (cells[:, 0] == 49).all() and (cells[:, 1] == 50).all()
+    assert descent.pulses().item() == 9 + 18
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (4, 2, 1, 2, 3, 5), (2, 2, 3, 3), (1,) * 7])
+def test_what_may_be_replicas_or_slices_needs_its_weight_dim(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"weight_dim = None.*2 for a Linear.*4 for a Conv2d"):
+        optimiser(torch.full(shape, 50.0))
+    optimiser(torch.full((1, 1, 2, 3, 3), 50.0), weight_dim=2)
+    optimiser(torch.full((1, 1, 2, 3, 3), 50.0), weight_dim=3)
+
+
+def test_a_bias_among_the_parameters_is_refused_by_its_shape() -> None:
+    with pytest.raises(ValueError, match=r"shape of params = \(10,\)"):
+        optimiser(torch.full((10,), 50.0))
+
+
+# cells that differ up and down, and from one to the next
+
+
+def test_a_linear_cell_of_unequal_steps_up_and_down_still_descends_its_gradient() -> None:
+    p = parameter([[[[50.0, 50.0]]]], [[[[-3.0, 3.0]]]])
+    descent = optimiser(p, Pulses(levels=1000, levels_down=250), lr=2.0)
+    descent.step()
+    assert p.flatten().tolist() == pytest.approx([56, 44])
+    assert descent.state[p]["pulses"].flatten().tolist() == [60, 15]
+
+
+def test_no_write_down_sends_more_pulses_than_cross_the_range_downwards() -> None:
+    p = parameter([[[[G_MIN, G_MAX]]]], [[[[-1e6, 1e6]]]])
+    descent = optimiser(p, Pulses(levels=100, levels_down=30))
+    descent.step()
+    assert p.flatten().tolist() == [G_MAX, G_MIN]
+    assert descent.state[p]["pulses"].flatten().tolist() == [100, 30]
+
+
+@pytest.mark.parametrize("request_", [0.3, -0.3, -2.25])
+def test_stochastic_rounding_is_unbiased_in_either_direction_of_an_unequal_cell(request_: float) -> None:
+    cells = 40_000
+    p = parameter(torch.full((1, 1, 1, cells), 50.0).tolist(), [[[[-request_] * cells]]])
+    optimiser(p, Pulses(100, levels_down=40), rounding="stochastic").step()
+    step = 1.0 if request_ > 0 else 2.5
+    assert (p.detach() - 50).mean().item() == pytest.approx(request_, abs=5 * step / 2 / math.sqrt(cells))
+
+
+def differing(chip: int, cells: int = 30_000, sigma: float = 0.2) -> tuple[Tensor, PulseOptimizer]:
+    p = parameter(torch.full((1, 1, 1, cells), 50.0).tolist(), torch.full((1, 1, 1, cells), -2.0).tolist())
+    return p, optimiser(p, Pulses(device_to_device=sigma), chip=chip)
+
+
+def test_steps_differ_from_cell_to_cell_by_the_spread_asked_for_around_the_nominal_one() -> None:
+    p, descent = differing(0)
+    descent.step()
+    step, cells = (p.detach() - 50) / 2, p.numel()
+    assert step.mean().item() == pytest.approx(1, abs=4 * 0.2 / math.sqrt(cells))
+    assert step.std().item() == pytest.approx(0.2, rel=4 / math.sqrt(2 * cells))
+
+
+def test_a_cell_s_step_is_that_of_its_chip_and_the_same_at_every_write_up_and_down() -> None:
+    p, descent = differing(3)
+    assert p.grad is not None
+    descent.step()
+    first = p.detach() - 50
+    descent.step()
+    torch.testing.assert_close(p.detach() - 50, 2 * first)
+    p.grad.neg_()
+    descent.step()
+    torch.testing.assert_close(p.detach() - 50, first)
+    for chip, same in ((3, True), (4, False)):
+        q, again = differing(chip)
+        again.step()
+        assert torch.equal(q - 50, first) is same
+
+
+def test_two_layers_of_a_chip_do_not_have_the_same_cells_and_replicas_are_chips_in_a_row() -> None:
+    def steps(shape: tuple[int, ...], chip: int, count: int = 1) -> list[Tensor]:
+        layers = [torch.full(shape, 50.0) for _ in range(count)]
+        cell = Pulses(device_to_device=0.2)
+        descent = PulseOptimizer(layers, cell, g_min=G_MIN, g_max=G_MAX, weight_dim=2, chip=chip)
+        return [descent.state[p]["step"] for p in layers]
+
+    first, second = steps((1, 2, 3, 3), 5, count=2)
+    assert not torch.equal(first, second)
+    (together,), (alone,) = steps((4, 1, 2, 3, 3), 3), steps((1, 2, 3, 3), 5)
+    assert torch.equal(together[2], alone) and torch.equal(alone, first)
+    assert not torch.equal(together[1], together[2])
+
+
+def test_training_mends_part_of_what_cells_differ_in() -> None:
+    p, descent = differing(0, cells=1000)
+    for _ in range(100):
+        p.grad = (p.detach() - 80) / 4
+        descent.step()
+    assert (p - 80).abs().max() < 3
+
+
+def test_a_saved_optimiser_keeps_the_cells_it_was_made_with(tmp_path: Path) -> None:
+    p, descent = differing(1, cells=5)
+    torch.save(descent.state_dict(), tmp_path / "state.pt")
+    q, resumed = differing(2, cells=5)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt"))
+    twin = copy.deepcopy(descent)
+    (r,) = twin.param_groups[0]["params"]
+    r.grad = p.grad
+    for one in (descent, resumed, twin):
+        one.step()
+    assert torch.equal(p, q) and torch.equal(p, r)
+    assert resumed.state[q]["pulses"].dtype == torch.int64
+
+
+# a rate that sends nothing
+
+
+def silent(lr: float, shape: tuple[int, ...] = (1, 2, 3, 3), **options: Any) -> PulseOptimizer:
+    """An optimiser of cells whose gradients are 1, -1 on the two sides of a pair, and 0 at one cell."""
+    p = torch.full(shape, 50.0, requires_grad=True)
+    p.grad = torch.stack([torch.ones(shape[2:]), -torch.ones(shape[2:])])[None]
+    p.grad[..., 0] = 0
+    return optimiser(p, lr=lr, **options)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 3), (1, 2, 2, 2, 3, 3)])
+@pytest.mark.parametrize("scheme", ["both", "one", "potentiate"])
+@pytest.mark.parametrize(("rounding", "factor"), [("nearest", "12.5"), ("truncate", "25")])
+def test_a_rate_that_sends_nothing_in_ten_steps_says_once_how_much_larger_it_must_be(
+    rounding: str, factor: str, scheme: str, shape: tuple[int, ...]
+) -> None:
+    descent = silent(0.04, shape, rounding=rounding, pair=scheme)
+    for _ in range(9):
+        descent.step()
+    said = rf"largest request was 0\.04 pulses; lr = 0\.04 .* grow by a factor of {factor}, which sends one"
+    with pytest.warns(UserWarning, match=said) as warned:
+        train(descent, 30)
+    assert len(warned) == 1 and warned[0].filename == __file__
+    assert descent.pulses().item() == 0
+    enough = silent(0.04 * float(factor) * 1.001, shape, rounding=rounding, pair=scheme)
+    enough.step()
+    assert enough.pulses().item() > 0
+
+
+def test_the_request_of_a_wider_range_is_smaller_and_its_group_speaks_for_itself() -> None:
+    p, q = (torch.full((1, 1, 2, 2), g) for g in (50.0, 500.0))
+    p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+    groups = [{"params": [p]}, {"params": [q], "g_min": 100.0, "g_max": 1000.0}]
+    descent = PulseOptimizer(groups, Pulses(), g_min=10.0, g_max=100.0, lr=1.0)
+    with pytest.warns(UserWarning, match=r"request was 0\.111 .* lr = 1 .* factor of 4\.5, which") as warned:
+        train(descent, 12)
+    assert len(warned) == 1
+    torch.testing.assert_close(p, torch.full_like(p, 50 - 12 * 0.9))  # one pulse of 0.9 µS each
+    assert (q == 500).all()
+
+
+def test_a_fraction_sent_by_chance_is_said_to_be_small_only_if_none_was_sent() -> None:
+    rare, often = silent(1e-9, rounding="stochastic"), silent(0.1, rounding="stochastic")
+    with pytest.warns(UserWarning, match=r"lr = 1e-09 .* factor of 1e\+09, which asks"):
+        train(rare, 10)
+    for _ in range(10):
+        often.step()
+    assert often.pulses().item() > 0
+
+
+def test_steps_without_a_gradient_do_not_count_and_one_pulse_is_enough() -> None:
+    descent = silent(0.04)
+    (p,) = descent.param_groups[0]["params"]
+    gradient = p.grad
+    for gradients in [torch.zeros_like(p)] * 20 + [gradient] * 9 + [gradient * 100] + [gradient] * 20:
+        p.grad = gradients
+        descent.step()
+    assert descent.pulses().item() > 0
+
+
+def test_a_copied_optimiser_goes_on_counting_its_silent_steps() -> None:
+    descent = silent(0.04)
+    for _ in range(9):
+        descent.step()
+    twin = copy.deepcopy(descent)
+    twin.param_groups[0]["params"][0].grad = descent.param_groups[0]["params"][0].grad
+    for one in (descent, twin):
+        with pytest.warns(UserWarning, match="not one pulse"):
+            one.step()
+
+
+def test_what_the_scheme_drops_is_not_called_a_matter_of_the_rate() -> None:
+    p = parameter([[[[50.0]], [[50.0]]]], [[[[1.0]], [[1.0]]]])
+    descent = optimiser(p, pair="potentiate")
+    with pytest.warns(UserWarning, match="pair='potentiate' drops all"):
+        train(descent, 10)
+
+
+def test_a_gradient_that_is_not_a_number_writes_nothing() -> None:
+    p, q = (
+        parameter([[[[50.0, 50.0]]]], [[[[9.0, 9.0]]]]),
+        parameter([[[[50.0, 50.0]]]], [[[[math.nan, 9.0]]]]),
+    )
+    descent = PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX)
+    with pytest.raises(FloatingPointError, match="gradient of params"):
+        descent.step()
+    assert (p == 50).all() and (q == 50).all() and descent.pulses() == 0
 
 
 def test_groups_have_their_own_options_and_schedulers_change_the_rate() -> None:
@@ -268,6 +505,7 @@ def test_a_copied_optimiser_continues_exactly_on_its_own_parameters() -> None:
         ({"weight_dim": 0}, "weight_dim = 0"),
         ({"weight_dim": 4}, "shape of params"),
         ({"weight_dim": 1}, "shape of params"),
+        ({"chip": -1}, "chip = -1"),
         ({"g_min": 60.0}, "params.*out of range"),
         ({"g_max": 40.0}, "params.*out of range"),
     ],
@@ -299,4 +537,4 @@ def test_conductances_a_rounding_error_outside_the_range_are_taken_and_clipped()
 def test_parameters_with_different_replicas_are_refused() -> None:
     p, q = (torch.full((n, 1, 2, 3, 3), 50.0, requires_grad=True) for n in (4, 5))
     with pytest.raises(ValueError, match="replicas of params"):
-        PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX)
+        PulseOptimizer([p, q], Pulses(), g_min=G_MIN, g_max=G_MAX, weight_dim=2)

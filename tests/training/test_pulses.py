@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -231,6 +232,10 @@ def test_a_write_changes_neither_its_input_nor_the_global_generator() -> None:
         ("endurance", 0),
         ("endurance", 2.5),
         ("endurance", math.nan),
+        ("levels_down", 0),
+        ("levels_down", 2.5),
+        ("device_to_device", -0.1),
+        ("device_to_device", math.inf),
     ],
 )
 def test_impossible_cells_are_refused(argument: str, value: float) -> None:
@@ -247,6 +252,64 @@ def test_an_impossible_range_is_refused(low: float, high: float) -> None:
 def test_noise_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="generator"):
         Pulses(cycle_to_cycle=0.1).write(torch.ones(1), torch.ones(1), G_MIN, G_MAX)
+
+
+# up and down, and from cell to cell
+
+
+@pytest.mark.parametrize("label", [0.0, 2.4])
+def test_a_cell_of_fewer_levels_down_walks_the_same_curve_in_larger_steps(label: float) -> None:
+    g, n = conductance(50, 50, 50), conductance(-1, -4, 4)
+    unequal = Pulses(100, label, label, levels_down=25).write(g, n, G_MIN, G_MAX)
+    equal = Pulses(100, label, label).write(g, conductance(-4, -16, 4), G_MIN, G_MAX)
+    torch.testing.assert_close(unequal, equal)
+
+
+def test_steps_up_and_down_are_those_of_a_hand_calculation() -> None:
+    cell, g = Pulses(10, 2.0, -3.0, levels_down=4), conductance(30)
+    up, down = curvature(2.0), curvature(-3.0)
+    top = G_MIN + (G_MAX - G_MIN) / (1 - math.exp(-1 / up))
+    bottom = G_MIN + (G_MAX - G_MIN) / (1 - math.exp(-1 / down))
+    rise = (top - 30) * (1 - math.exp(-3 / 10 / up))
+    fall = (bottom - 30) * (1 - math.exp(2 / 4 / down))
+    assert cell.write(g, conductance(3), G_MIN, G_MAX).item() == pytest.approx(30 + rise)
+    assert cell.write(g, conductance(-2), G_MIN, G_MAX).item() == pytest.approx(30 + fall)
+    assert rise > 0 > fall
+    far = conductance(1, 101)
+    across = cell.write(far, conductance(10, -4), G_MIN, G_MAX)
+    torch.testing.assert_close(across, conductance(101, 1))
+
+
+@given(up=labels, step=st.floats(0, 3), n=st.integers(-40, 40), times=st.integers(1, 4))
+@deterministic
+def test_a_cell_s_step_counts_as_so_many_nominal_pulses_however_they_are_bundled(
+    up: float, step: float, n: int, times: int
+) -> None:
+    cell, g = Pulses(1000, up / 2, -up / 2, levels_down=500, device_to_device=0.3), conductance(50)
+    own, nominal = conductance(step), replace(cell, device_to_device=0.0)
+    once = cell.write(g, conductance(n * times), G_MIN, G_MAX, step=own)
+    again = g
+    for _ in range(times):
+        again = cell.write(again, conductance(n), G_MIN, G_MAX, step=own)
+    torch.testing.assert_close(again, once)
+    torch.testing.assert_close(once, nominal.write(g, own * n * times, G_MIN, G_MAX))
+
+
+def test_a_weak_cell_crosses_its_range_in_one_write_of_more_pulses_than_there_are_levels() -> None:
+    cell = Pulses(100, device_to_device=0.3)
+    g, own = conductance(G_MIN, G_MIN, G_MIN), conductance(0.5, 0.25, 0)
+    assert cell.write(g, conductance(200, 200, 200), G_MIN, G_MAX, step=own).tolist() == [G_MAX, 51, G_MIN]
+
+
+def test_a_step_below_zero_is_a_cell_that_does_not_move() -> None:
+    own = Pulses(device_to_device=0.5).steps(conductance(-3, -2, -1, 0, 1))
+    assert own.tolist() == [0, 0, 0.5, 1, 1.5]
+    assert Pulses().steps(conductance(-9, 9)).tolist() == [1, 1]
+
+
+def test_cells_that_differ_without_their_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="step = None.*device_to_device"):
+        Pulses(device_to_device=0.1).write(torch.ones(1), torch.ones(1), G_MIN, G_MAX)
 
 
 # cells wear out
@@ -390,6 +453,27 @@ def test_a_wider_tolerance_needs_fewer_writes_and_is_kept() -> None:
     assert 1 < (coarse.g - TARGETS).abs().max() <= 5
 
 
+def test_verifying_mends_cells_that_differ_and_needs_more_pulses_of_the_weak_ones() -> None:
+    cell, own = (
+        Pulses(levels_down=40, device_to_device=0.3),
+        torch.linspace(0.3, 1.8, 301, dtype=torch.float64),
+    )
+    high = torch.full_like(TARGETS, 71)
+    for start in (BLANK, torch.full_like(BLANK, G_MAX)):
+        done = write_verify(start, high, cell, G_MIN, G_MAX, tolerance=0.03, step=own)
+        assert (done.g - high).abs().max() <= 3 + 1e-9
+        assert done.pulses[0] > 3 * done.pulses[-1] > 0
+    with pytest.raises(ValueError, match="step = None"):
+        write_verify(BLANK, high, cell, G_MIN, G_MAX)
+
+
+def test_a_linear_cell_of_unequal_levels_ends_at_the_nearest_level_from_either_end() -> None:
+    cell = Pulses(100, levels_down=40)
+    for start, levels in ((G_MIN, 100), (G_MAX, 40)):
+        done = write_verify(torch.full_like(TARGETS, start), TARGETS, cell, G_MIN, G_MAX)
+        assert (done.g - TARGETS).abs().max() <= 50 / levels + 1e-9
+
+
 def test_a_cell_that_wears_out_while_it_is_programmed_stays_short_of_its_target() -> None:
     done = write_verify(BLANK, TARGETS, Pulses(levels=100, endurance=40), G_MIN, G_MAX)
     assert done.g.max() == G_MIN + 40
@@ -404,6 +488,7 @@ def test_a_cell_that_wears_out_while_it_is_programmed_stays_short_of_its_target(
         ({"passes": 0}, "passes = 0.*whole number"),
         ({"target": torch.ones(2)}, "shape of target"),
         ({"target": torch.full_like(TARGETS, 200.0)}, "target.*out of range"),
+        ({"g": BLANK * 1e-6}, "g = .*out of range"),
         ({"pulses": Pulses(cycle_to_cycle=0.1)}, "generator"),
     ],
     ids=str,
