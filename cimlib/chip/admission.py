@@ -174,14 +174,15 @@ class Digital(NamedTuple):
 def left_digital(model: nn.Module, names: Collection[str]) -> Digital:
     """What has matrices of its own and is none of the modules ``names`` of ``model``.
 
-    A look-up table (``Embedding``) multiplies nothing and is left out.
+    What multiplies nothing is left out: look-up tables (``Embedding``), and parameters that are added, which
+    have ``bias``, ``embed``, ``position`` or ``token`` in their names.
     """
     found, total = dict[str, str](), 0
     seen = {id(p) for name in names for p in model.get_submodule(name).parameters(recurse=False)}
     for name, module in model.named_modules():
         if name in names or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
             continue
-        matrices = {key: p for key, p in module._parameters.items() if p is not None and _is_matrix(p)}
+        matrices = {key: p for key, p in module._parameters.items() if p is not None and _is_matrix(key, p)}
         own = {key: p for key, p in matrices.items() if id(p) not in seen}
         if own:
             count = sum(parameter.numel() for parameter in own.values())
@@ -190,7 +191,9 @@ def left_digital(model: nn.Module, names: Collection[str]) -> Digital:
     return Digital(found, total)
 
 
-def _is_matrix(parameter: Tensor) -> bool:
+def _is_matrix(name: str, parameter: Tensor) -> bool:
+    if any(word in name for word in ("bias", "embed", "position", "token")):
+        return False
     uninitialised = isinstance(parameter, nn.parameter.UninitializedParameter)
     return not uninitialised and sum(size > 1 for size in parameter.shape) > 1
 

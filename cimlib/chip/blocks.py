@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import prod
 
 import torch
+from torch import Tensor
 
 from cimlib.arrays.base import Conductances
 from cimlib.chip.crossbar import Crossbar, Reading
@@ -36,7 +37,9 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
         return layer.read()
     asked, device = layer.asked.detach(), layer.like().device
     array, cell = layer.hardware.array, layer.hardware.cell
-    fixed = replace(array, w_max=float(array.full_scale(asked)))  # of the whole layer, in every block
+    fixed = array
+    if array.scale == "layer":  # that of the whole layer, in every block
+        fixed = replace(array, w_max=float(array.full_scale(asked)))
     drawn = array.draw_shape(shape)
     streams = {
         slot: Stream(draw, layer.generator_of(f"cells/{slot}")) for slot, draw in cell.draws(drawn).items()
@@ -56,14 +59,16 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
                 if target.connected is not None:
                     cells = torch.where(target.connected[s : s + 1, sides], cells, wanted)
                 off[s : s + 1, sides, columns] = cells - wanted
-    weight = torch.empty_like(asked)
+    weight, scales = torch.empty_like(asked), list[Tensor]()
     for start in range(0, shape[0], step):
         columns = slice(start, start + step)
         target = fixed.target(asked[columns])
         reference = None if target.reference is None else torch.zeros_like(target.reference)
+        scales.append(target.scale)
         difference = Conductances(off[:, :, columns], reference, target.scale, target.connected)
         weight[columns] = array.represent(asked[columns]) + array.decode(difference)
-    none = Conductances(off[:, :, :0], None, fixed.target(asked[:1]).scale)
+    scale = torch.cat(scales, -1) if scales[0].dim() == 2 else scales[0]
+    none = Conductances(off[:, :, :0], None, scale)
     return weight, none, {}
 
 

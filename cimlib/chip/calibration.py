@@ -176,7 +176,7 @@ class _Seen(Circuit):
     own: Converters
     see: Callable[[Converters, Operation, Conductances, Tensor], Converters]
 
-    def check(self, array: Array, layer: nn.Linear | nn.Conv2d | None = None) -> None:
+    def check(self, array: Array, layer: nn.Module | None = None) -> None:
         self.own.check(array, layer)
 
     def __call__(

@@ -177,9 +177,18 @@ class Crossbar(Fabricated):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, g, z = self.reading or self.read()
+        if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
+            weight = _like_parameter(weight)
         op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
+
+
+def _like_parameter(weight: Tensor) -> Tensor:
+    """``weight`` as one that requires a gradient, outside transforms: without, torch sums a linear layer of
+    inputs that are not contiguous in another order."""
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    return weight if transformed else weight.detach().requires_grad_()
 
 
 def _require_wide(name: str, value: Tensor) -> None:

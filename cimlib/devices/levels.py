@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class Levels(Effect):
     Raises ``ValueError`` for levels that are not ascending or listed twice, negative or not finite, fewer
     than two, or without a spread each.
     """
+
+    local: ClassVar[bool] = True
 
     means: tuple[float, ...]
     stds: tuple[float, ...]
