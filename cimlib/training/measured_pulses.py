@@ -46,8 +46,14 @@ class MeasuredPulses:
     cells: int
 
     def __str__(self) -> str:
-        fit = f"residual {100 * self.residual:.1f} % of the range, {self.cells} cell(s)"
-        return f"{self.pulses}, {self.g_min:.4g} … {self.g_max:.4g} µS, {fit}"
+        cell = self.pulses
+        return (
+            f"{self.g_min:.1f} … {self.g_max:.1f} µS in {cell.levels} pulses up, {cell.down} down; "
+            f"labels {cell.potentiation:.1f} up, {cell.depression:.1f} down; "
+            f"one pulse spreads by {100 * cell.cycle_to_cycle:.1f} % of the range, "
+            f"steps of {self.cells} cell(s) by {100 * cell.device_to_device:.0f} %; "
+            f"residual {100 * self.residual:.1f} % of the range"
+        )
 
 
 class _Sweep(NamedTuple):

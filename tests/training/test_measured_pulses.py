@@ -111,7 +111,8 @@ def test_unit_order_and_numbering_of_the_file_do_not_matter(tmp_path: Path) -> N
 
 def test_a_fitted_cell_says_what_it_is_and_how_well_it_fits(tmp_path: Path) -> None:
     said = str(fitted(frame(Pulses(40, 1.0, -2.0)), tmp_path))
-    assert "levels=40" in said and "5 … 85 µS" in said and "residual 0.0 %" in said
+    assert said.startswith("5.0 … 85.0 µS in 40 pulses up, 40 down; labels 1.0 up, -2.0 down;")
+    assert said.endswith("steps of 1 cell(s) by 0 %; residual 0.0 % of the range")
 
 
 def test_a_curve_that_the_model_misses_is_refused_with_its_residual_unless_that_is_accepted(
