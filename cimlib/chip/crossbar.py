@@ -93,7 +93,7 @@ class Crossbar(Fabricated):
     @property
     def in_array(self) -> bool:
         """Whether the conductances, not the weights, are the parameters."""
-        return "conductance" in self._parameters
+        return hasattr(self, "conductance")
 
     @property
     def plain(self) -> Layer:
@@ -176,12 +176,26 @@ class Crossbar(Fabricated):
         return array.represent(asked) + array.decode(g - target), g, z["circuit"]
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        hardware, reading = self.passes.setting(self.name, (self.hardware, self.reading))
+        if hardware is not self.hardware or reading is not self.reading:
+            return self._again(x, output_size, hardware, reading)
         weight, g, z = self.reading or self.read()
         if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
             weight = _like_parameter(weight)
         op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
+
+    def _again(
+        self, x: Tensor, output_size: list[int] | None, hardware: Hardware, reading: Reading | None
+    ) -> Tensor:
+        """What a pass that is computed again had from this layer: as it was then."""
+        now = self.hardware, self.reading
+        try:
+            self.hardware, self.reading = hardware, reading
+            return self.forward(x, output_size)
+        finally:
+            self.hardware, self.reading = now
 
 
 def _like_parameter(weight: Tensor) -> Tensor:
