@@ -87,6 +87,7 @@ def program(
             _check_trainable(own.array)
         replaced[named[name]] = Crossbar(named[name], name, own, train)
     analog = {layer.name for layer in replaced.values() if layer.hardware.circuit.has_activation}
+    analog = set() if model in replaced else analog  # behind which there is nothing
     for relu, (name, layer) in (_activations(model, analog) if analog else {}).items():
         replaced[relu] = AnalogReLU(replaced[layer], name)  # type: ignore[arg-type]
     for parent in list(model.modules()):
