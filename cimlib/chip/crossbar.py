@@ -28,6 +28,7 @@ from cimlib.arrays.base import Conductances
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
 from cimlib.chip.layers import Layer, LinearMap, by_column
+from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.devices.draws import Draw
 from cimlib.devices.effects import require
@@ -201,8 +202,7 @@ class Crossbar(Fabricated):
 def _like_parameter(weight: Tensor) -> Tensor:
     """``weight`` as one that requires a gradient, outside transforms: without, torch sums a linear layer of
     inputs that are not contiguous in another order."""
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None
-    return weight if transformed else weight.detach().requires_grad_()
+    return weight if transformed() else weight.detach().requires_grad_()
 
 
 def _require_wide(name: str, value: Tensor) -> None:

@@ -23,7 +23,12 @@ Setting = TypeVar("Setting")
 
 
 def _in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def transformed() -> bool:
+    """Whether torch.func or torch.compile is at work, where tensors are not what they seem."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Pass:
@@ -99,8 +104,7 @@ class Passes:
         if done is None:
             return
         done.draws = {}
-        transformed = torch._C._functorch.peek_interpreter_stack() is not None
-        if torch.is_grad_enabled() and not (transformed or _in_backward()):
+        if torch.is_grad_enabled() and not (transformed() or _in_backward()):
             # the backward pass reaches the output before all that it is made of
             for value in pytree.tree_leaves(output):
                 if isinstance(value, Tensor) and value.requires_grad:

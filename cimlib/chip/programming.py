@@ -76,7 +76,7 @@ def program(
     if layers is None and isinstance(hardware, Hardware):
         admission.warn_of_digital(model, wanted)
     if train == "conductance":
-        admission.require_untied({name: named[name] for name in wanted})
+        admission.require_untied({name: named[name] for name in sorted(wanted)})
     model = copy.deepcopy(model)
     named = admission.named_layers(model)
     replaced: dict[nn.Module, Fabricated] = {}
