@@ -2,8 +2,8 @@
 
 The chip is that of :meth:`~.Crossbar.read`: a slot's numbers are drawn in the same order from the same
 generator, bit for bit. What a device makes of them may differ in the last digit, because torch rounds an
-exponential at the end of a tensor otherwise than in its middle. Possible where each cell is for itself (:attr:`~.Effect.local`) and the circuit behind the
-array sees weights, not cells.
+exponential at the end of a tensor otherwise than in its middle. Possible where each cell is for itself
+(:attr:`~.Effect.local`) and the circuit behind the array sees weights, not cells.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def transformed() -> bool:
 
 
 class Pass:
-    """What belongs to one pass, by layer: its setting, its draws, and the state of its generator before them."""
+    """What belongs to one pass, by layer: its setting, its draws, the state of its generator before them."""
 
     def __init__(self) -> None:
         self.settings: dict[str, Any] = {}
@@ -59,8 +59,8 @@ class Passes:
         network.register_forward_hook(self._end, always_call=True)
 
     def setting(self, name: str, present: Setting) -> Setting:
-        """How layer ``name`` is set in the present pass: ``present``, but when a pass is computed again, as it
-        was then."""
+        """How layer ``name`` is set in the present pass: ``present``; when a pass is computed again, as it was
+        then."""
         if _in_backward():
             past: Setting = present if self._again is None else self._again.settings.get(name, present)
             return past

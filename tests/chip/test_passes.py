@@ -1,5 +1,7 @@
 """One pass of the network, one set of errors; gradient checkpointing included."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,7 +69,7 @@ def test_within_a_pass_a_layer_has_one_set_of_errors_however_often_it_is_called(
     for outs in outputs:
         assert all(torch.equal(out, outs[0]) for out in outs)
         assert torch.equal(outs[0], once(x)[0])  # as many draws a pass, whatever the calls
-    assert all(not torch.equal(one[0], other[0]) for one, other in zip(outputs, outputs[1:], strict=False))
+    assert all(not torch.equal(one[0], other[0]) for one, other in pairwise(outputs))
 
 
 def test_one_layer_in_two_places_is_one_array_with_one_set_of_errors():
@@ -159,7 +161,7 @@ def test_what_cannot_be_told_of_which_pass_is_refused_by_name():
 def test_outputs_may_be_in_a_dictionary():
     class Named(Network):
         def forward(self, x):
-            return {"logits": [super(Named, self).forward(x)]}
+            return {"logits": [Network.forward(self, x)]}
 
     found = []
     for how in (None, False):
