@@ -59,7 +59,7 @@ class Passes:
         network.register_forward_hook(self._end, always_call=True)
 
     def setting(self, name: str, present: Setting) -> Setting:
-        """How layer ``name`` is set in the present pass: ``present``, or as it was, if it is computed again."""
+        """``present``, or how layer ``name`` was set in the pass that is being computed again."""
         if _in_backward():
             past: Setting = present if self._again is None else self._again.settings.get(name, present)
             return past
