@@ -28,7 +28,7 @@ _WRAPPERS = {
 
 #: Modules of torch and torchvision that read the weights of their layers themselves.
 _READERS = (
-    *("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
+    *("MultiheadAttention", "TransformerEncoderLayer"),
     *("ShiftedWindowAttention", "ShiftedWindowAttentionV2"),
 )
 
@@ -51,6 +51,12 @@ def require_network(model: nn.Module) -> None:
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(f"{where} = a script is not allowed; allowed: the module that it was made from")
+        packed = any(hasattr(module, name) for name in ("weight", "get_weight"))
+        if packed and "nn.quantized" in type(module).__module__:  # in torch.ao; its weights are no parameters
+            raise TypeError(
+                f"{where} = a quantised {kind} is not allowed; allowed: the network of floats that it was made "
+                "from; BitSliced quantises in the array"
+            )
 
 
 def require_layer(model: nn.Module, name: str) -> None:

@@ -87,6 +87,14 @@ class Crossbar(Fabricated):
             self.__class__ = Mapped  # the same object: stages and optimisers know it
             self.__dict__.update(mapped.__dict__)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        try:
+            if self.in_array and f"{prefix}conductance" in state_dict:
+                self.verify()
+        except ValueError as error:
+            rest[-1].append(str(error))
+
     def extra_repr(self) -> str:
         state = "fresh" if self.generator is not None else f"chip={self.chip}"
         return f"{self.plain.extra_repr()}, {self.hardware}, {state}"

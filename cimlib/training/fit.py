@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cimlib.devices.effects import require
 from cimlib.networks.participation import none_left_out, verify
 from cimlib.networks.plain import evaluating
-from cimlib.training.objectives import Batch, Objective
+from cimlib.training.objectives import Batch, Objective, require_labels
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -27,9 +27,15 @@ class History:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S)."""
+    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
+
+    Raises ``ValueError`` for labels of another shape than the outputs without their last dimension, the
+    classes.
+    """
     with evaluating(model):
-        hit: Tensor = (model(x).argmax(-1) == y).float().mean(0)
+        logits = model(x)
+    require_labels(logits, y)
+    hit: Tensor = (logits.argmax(-1) == y).float().mean(0)
     return 100 * hit
 
 

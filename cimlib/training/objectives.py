@@ -34,6 +34,14 @@ class Objective:
         """Undo :meth:`setup`; nothing by default."""
 
 
+def require_labels(logits: Tensor, y: Tensor) -> None:
+    """Raise ``ValueError`` unless ``y`` has a label for each row of ``logits``, whose last dimension are the
+    classes."""
+    found, wanted = tuple(y.shape), tuple(logits.shape[:-1])
+    allowed = f"{wanted} for outputs {tuple(logits.shape)}: classes last, y.squeeze(1) for labels (n, 1)"
+    require(found == wanted, "shape of y", found, allowed)
+
+
 class CrossEntropy(Objective):
     """Mean cross-entropy of the logits: plain training, and noise injection on a fresh network.
 
@@ -44,7 +52,8 @@ class CrossEntropy(Objective):
         scale: factor of the logits, > 0. Voltages end at the rails, so that behind amplifiers logits in
             units of the input span cannot grow until the softmax is sharp; ``scale`` sharpens it.
 
-    Raises ``ValueError`` for a ``scale`` out of range.
+    Raises ``ValueError`` for a ``scale`` out of range, and for labels of another shape than the outputs
+    without their last dimension, the classes.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -53,7 +62,9 @@ class CrossEntropy(Objective):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
-        logits = model(x).flatten(0, -2)
+        logits = model(x)
+        require_labels(logits, y)
+        logits = logits.flatten(0, -2)
         if self.scale != 1:
             logits = self.scale * logits
         return F.cross_entropy(logits, y.flatten(), reduction="sum") / len(y)

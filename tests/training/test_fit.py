@@ -111,3 +111,21 @@ def test_accuracy_leaves_the_mode_as_it_was(data):
     model = mlp(4, 3, seed=0).train()
     accuracy(model, *data)
     assert model.training
+
+
+def test_labels_that_do_not_belong_to_the_last_dimension_are_refused():
+    """Eight classes at 8 × 8 points, classes second: all sizes agree, and every number would be wrong."""
+    points, labels = nn.Conv2d(1, 8, 1), torch.zeros(2, 8, 8, dtype=torch.int64)
+    x = torch.rand(2, 1, 8, 8)
+    CrossEntropy()(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), (x, labels[:, 0, 0]))
+    for call in (
+        lambda: CrossEntropy()(points, (x[:, :, :4], labels[:, :4])),
+        lambda: accuracy(points, x, labels[:, :1]),
+    ):
+        with pytest.raises(ValueError, match=r"shape of y = .* allowed: .*classes last"):
+            call()
+
+
+def test_accuracy_of_labels_in_a_column_is_refused_and_not_of_every_pair():
+    with pytest.raises(ValueError, match=r"shape of y = \(5, 1\).*\(5,\).*y.squeeze\(1\)"):
+        accuracy(mlp(4, 3, seed=0), torch.rand(5, 4), torch.zeros(5, 1, dtype=torch.int64))
