@@ -47,11 +47,11 @@ class Crossbar(Fabricated):
 
     _template: Layer
     bias: Tensor | None
+    reading: Reading | None
 
     def __init__(self, layer: Layer, name: str, hardware: Hardware, train: str) -> None:
         super().__init__(name, hardware)
         self.digital: Callable[[Tensor, Tensor], Tensor] | None = None
-        self.reading: Reading | None = None
         if train == "weight":
             self.weight = layer.weight
         else:
@@ -184,27 +184,13 @@ class Crossbar(Fabricated):
             return array.decode(g), g, z["circuit"]
         return array.represent(asked) + array.decode(g - target), g, z["circuit"]
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        hardware, reading = self.passes.setting(self.name, (self.hardware, self.reading))
-        if hardware is not self.hardware or reading is not self.reading:
-            return self._again(x, output_size, hardware, reading)
+    def compute(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, g, z = self.reading or self.read()
         if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
             weight = _like_parameter(weight)
         op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
-
-    def _again(
-        self, x: Tensor, output_size: list[int] | None, hardware: Hardware, reading: Reading | None
-    ) -> Tensor:
-        """What a pass that is computed again had from this layer: as it was then."""
-        now = self.hardware, self.reading
-        try:
-            self.hardware, self.reading = hardware, reading
-            return self.forward(x, output_size)
-        finally:
-            self.hardware, self.reading = now
 
 
 def _like_parameter(weight: Tensor) -> Tensor:
@@ -248,7 +234,7 @@ class AnalogReLU(Fabricated):
         draws = self.hardware.circuit.activation_draws(self.outputs)
         return {f"circuit/{slot}": draw for slot, draw in draws.items()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         z = {name.removeprefix("circuit/"): value for name, value in self.draws().items()}
         return self.hardware.circuit.activation(x, z, self.dim)
 
