@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from cimlib.arrays.base import Conductances
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
-from cimlib.chip.layers import Layer, LinearMap, by_column
+from cimlib.chip.layers import Layer, LinearMap, by_column, require_scale
 from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.devices.draws import Draw
@@ -56,7 +56,8 @@ class Crossbar(Fabricated):
             self.weight = layer.weight
         else:
             weight = by_column(layer, layer.weight.detach())
-            self.conductance = nn.Parameter(hardware.array.target(weight).cells)
+            cells = hardware.array.target(weight).cells
+            self.conductance = nn.Parameter(cells, requires_grad=layer.weight.requires_grad)
         self.bias = layer.bias
         self._take_over(layer)
         # the layer without its parameters keeps stride, padding and groups, and adds no keys
@@ -77,8 +78,16 @@ class Crossbar(Fabricated):
         for key, module in layer._modules.items():
             self.add_module(key, module)
 
+    def remembered(self) -> dict[str, Any]:
+        own = {"array": repr(self.hardware.array)} if self.in_array else {}
+        return super().remembered() | own
+
     def recall(self, kept: Mapping[str, Any]) -> None:
-        """As in :class:`Fabricated`; one that was mapped when it was saved is mapped from now on."""
+        """As in :class:`Fabricated`; one that was mapped when it was saved is mapped from now on. Raises
+        ``ValueError`` for conductances of another array."""
+        array = repr(self.hardware.array)
+        same = not self.in_array or kept.get("array", array) == array
+        require(same, "array", array, f"the one in which it was trained, {kept.get('array')}")
         super().recall(kept)
         if type(self) is Crossbar and kept.get("placement") is not None:
             from cimlib.chip.mapped import Mapped  # which is derived from this
@@ -136,6 +145,8 @@ class Crossbar(Fabricated):
             where = f"{key} of layer {self.name!r}"
             _require_wide(where, value)
             require(bool(value.isfinite().all()), where, "not finite", "finite numbers")
+            if key == "weight":
+                require_scale(where, value)
         if self.in_array:
             low, high = self.hardware.array.g_min, self.hardware.array.g_max
             least, most = self.conductance.detach().aminmax()
@@ -243,6 +254,17 @@ def fabricated(model: nn.Module) -> list[Fabricated]:
     """The modules of ``model`` that chips differ in. Raises ``ValueError`` if there is none."""
     crossbars(model)
     return [module for module in model.modules() if isinstance(module, Fabricated)]
+
+
+def to_fabricate(model: nn.Module) -> list[Fabricated]:
+    """The same, of a network whose layers have names of their own. Raises ``ValueError`` for several networks
+    with layers of one name, whose errors would be the same."""
+    modules = fabricated(model)
+    owners = {module.name: module.passes for module in reversed(modules)}
+    twice = sorted({module.name for module in modules if owners[module.name] is not module.passes})
+    what = f"several programmed networks, all with layers {twice}"
+    require(not twice, "model", what, "one network: program them as one, or hold a chip of its own in each")
+    return modules
 
 
 def crossbars(model: nn.Module) -> list[Crossbar]:

@@ -149,7 +149,7 @@ class Passes:
             self._parts[frame] = now
         for value in pytree.tree_leaves(output):
             if isinstance(value, Tensor) and value.grad_fn is not None:
-                value.grad_fn.metadata[self] = now  # lives as long as the graph
+                value.grad_fn.metadata[self] = now  # type: ignore[index]  # lives as long as the graph
                 self._alive.add(now)
 
     def _past(self) -> Pass | None:

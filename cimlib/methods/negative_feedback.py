@@ -39,7 +39,7 @@ from cimlib.chip.crossbar import crossbars, fabricated
 from cimlib.chip.hardware import Hardware
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
-from cimlib.training.objectives import Batch, Objective
+from cimlib.training.objectives import NONE, Batch, Objective
 
 Decay = Literal["rising", "falling"]
 
@@ -69,7 +69,7 @@ def decay_factors(count: int, decay: Decay) -> tuple[float, ...]:
 
 def _cross_entropy(logits: Tensor, y: Tensor, factor: float) -> Tensor:
     """Mean cross-entropy of ``factor`` times logits (batch, classes), rounded as `CrossEntropy` does."""
-    return F.cross_entropy(factor * logits, y, reduction="sum") / len(y)
+    return F.cross_entropy(factor * logits, y, reduction="sum", ignore_index=NONE) / len(y)
 
 
 def _wide(output: Tensor) -> Tensor:

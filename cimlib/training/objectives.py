@@ -11,6 +11,8 @@ from cimlib.devices.effects import require
 
 Batch = tuple[Tensor, Tensor]
 
+NONE = -(2**31)  # a label that nobody gives: torch leaves −100 out of a sum, but not out of the mean
+
 
 class Objective:
     """A method of training: a loss, what it trains, and what it adds to the network meanwhile.
@@ -37,6 +39,7 @@ class Objective:
 def require_labels(logits: Tensor, y: Tensor) -> None:
     """Raise ``ValueError`` unless ``y`` has a label for each row of ``logits``, whose last dimension are the
     classes."""
+    require(logits.shape[-1] > 1, "classes", logits.shape[-1], "two or more: two outputs for one logit")
     found, wanted = tuple(y.shape), tuple(logits.shape[:-1])
     allowed = f"{wanted} for outputs {tuple(logits.shape)}: classes last, y.squeeze(1) for labels (n, 1)"
     require(found == wanted, "shape of y", found, allowed)
@@ -67,4 +70,4 @@ class CrossEntropy(Objective):
         logits = logits.flatten(0, -2)
         if self.scale != 1:
             logits = self.scale * logits
-        return F.cross_entropy(logits, y.flatten(), reduction="sum") / len(y)
+        return F.cross_entropy(logits, y.flatten(), reduction="sum", ignore_index=NONE) / len(y)
