@@ -1,7 +1,7 @@
 """What decides the output of a network on hardware and is no parameter: it travels in the ``state_dict``.
 
 Each layer on hardware, and each digital stage that follows from a seed, has one entry more than the plain
-layer, torch's ``_extra_state``: a uint8 tensor of JSON and a checksum, so that whatever stores tensors stores it too.
+layer, torch's ``_extra_state``: a uint8 tensor of JSON and a checksum. Whatever stores tensors stores it too.
 """
 
 from __future__ import annotations

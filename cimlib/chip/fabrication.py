@@ -141,7 +141,8 @@ def reading_chip(model: nn.Module, chip: int) -> Iterator[nn.Module]:
     try:
         with torch.no_grad():
             for layer in layers:
-                if not layer._forward_pre_hooks:  # which might change its weights at every call
+                hooks = [hook for hook in layer._forward_pre_hooks.values() if hook != layer.passes._begin]
+                if not hooks:  # they might change its weights at every call
                     layer.reading = read_in_blocks(layer)
                     layer.forget()
             yield model

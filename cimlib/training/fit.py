@@ -135,6 +135,7 @@ def _batches(
     require(
         again, "data", type(data).__name__, "x and y, or a DataLoader that can be gone through each epoch"
     )
+    loader: Iterable[Batch] = data  # type: ignore[assignment]
     state = torch.Generator().manual_seed(seed).get_state()
 
     def loaded() -> Iterator[Batch]:
@@ -144,7 +145,7 @@ def _batches(
         while batches is None or batch is not None:
             with torch.random.fork_rng(devices=()):  # a loader draws its order when it is asked
                 torch.set_rng_state(state)
-                batches = iter(data) if batches is None else batches
+                batches = iter(loader) if batches is None else batches
                 batch = next(batches, None)
                 state = torch.get_rng_state()
             if batch is not None:

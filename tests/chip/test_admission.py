@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
 
-from cimlib import Hardware, evaluate, fabricate, fit, program, summary
+from cimlib import Hardware, evaluate, fabricate, fit, fresh, program, summary, using
 from cimlib.arrays import DoubleArray
 from cimlib.chip import crossbars
 from cimlib.devices import Gaussian
@@ -136,29 +136,80 @@ ROUND = {
     "reads the weight": Net(lambda m, x: F.linear(x, m.a.weight, m.a.bias), a=nn.Linear(4, 3)),
     "reads it besides": Net(lambda m, x: m.a(x) + F.linear(x, m.a.weight), a=nn.Linear(4, 3)),
     "never called": Net(lambda m, x: m.a(x), a=nn.Linear(4, 3), b=nn.Linear(3, 3)),
+    "by another name": Net(lambda m, x: m.a(x) + F.linear(x, m.w), a=nn.Linear(4, 3)),
+    "in a module of its own": nn.Sequential(Net(lambda m, x: F.linear(x, m.a.weight), a=nn.Linear(4, 3))),
     "only the bias": Net(lambda m, x: m.a(x) + m.b.bias, a=nn.Linear(4, 3), b=nn.Linear(3, 3)),
 }
 HIDDEN = {
+    "reads it besides": lambda m, x: m.b(m.a(x)) @ m.a.weight if bool(x.isfinite().all()) else x,
     "by value": lambda m, x: m.a(x) if bool(x.isfinite().all()) else m.b(x),
     "reads the weight": lambda m, x: F.linear(x, m.b.weight) if float(x.sum()) < 1e9 else m.b(m.a(x)),
 }
 
 
+ROUND["by another name"].w = ROUND["by another name"].a.weight
+
+
 @pytest.mark.parametrize("how", ROUND)
 def test_what_can_be_seen_to_go_round_an_array_is_refused_by_program(how):
-    with pytest.raises(ValueError, match=r"layers = \['[ab]'\].*leave others digital"):
+    with pytest.raises(ValueError, match=r"layers = \['(0\.)?[ab]'\].*leave others digital"):
         program(ROUND[how], NOISY)
 
 
 @pytest.mark.parametrize("how", HIDDEN)
 def test_what_cannot_is_refused_by_evaluate_and_fit_with_the_layers(how):
     chip = program(Net(HIDDEN[how], a=nn.Linear(4, 3), b=nn.Linear(4, 3)), NOISY)
-    with pytest.raises(RuntimeError, match=r"did not call: \['.*unfused.*layers="):
+    with pytest.raises(RuntimeError, match=r"(did not call|goes round): \['.*unfused.*layers="):
         evaluate(chip, X, Y, chips=range(3))
-    with pytest.raises(RuntimeError, match=r"did not call: \['"):
+    with pytest.raises(RuntimeError, match=r"(did not call|goes round): \['"):
         fit(fabricate(chip, 0), CrossEntropy(), (X, Y), epochs=1, lr=0.1, seed=0)
     other = program(Net(HIDDEN["by value"], a=nn.Linear(4, 3), b=nn.Linear(4, 3)), NOISY, layers=["a"])
     assert 0 <= evaluate(other, X, Y, chips=range(3)).mean <= 100
+
+
+@pytest.mark.parametrize("held", [lambda m: [m] * 3, lambda m: {"x": m}, lambda m: ((m,),), lambda m: {m}])
+def test_a_layer_that_an_object_keeps_besides_is_refused_with_the_attribute(held):
+    model = Net(lambda m, x: m.a(x), a=nn.Linear(4, 3))
+    model.steps = held(model.a)
+    with pytest.raises(ValueError, match="steps = \"layer 'a' besides\".*ModuleList"):
+        program(nn.Sequential(model), NOISY, layers=["0.a"])
+
+
+@pytest.mark.parametrize(
+    "hardware", ["iris-double", None, Gaussian(0.1), {"0": "iris-double"}, {"0": None}], ids=repr
+)
+def test_what_is_no_design_is_refused_with_what_is(hardware):
+    for call in (lambda: program(nn.Sequential(nn.Linear(4, 3)), hardware), lambda: swapped(hardware)):
+        with pytest.raises(TypeError, match=r"hardware = .*presets\('iris-double'\)"):
+            call()
+
+
+def swapped(hardware):
+    with using(program(nn.Sequential(nn.Linear(4, 3)), NOISY), hardware):
+        pass
+
+
+@pytest.mark.parametrize("peak", [1e-36, 1e-31])
+def test_weights_so_small_that_their_scale_overflows_are_refused(peak):
+    model = nn.Sequential(nn.Linear(4, 3, bias=False))
+    model[0].weight.data.mul_(peak)
+    with pytest.raises(ValueError, match="largest of weight of layer '0'.*scale the network"):
+        program(model, NOISY)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_layer_without_weights_is_refused():
+    with pytest.raises(ValueError, match="size of weight of layer '0'"):
+        program(nn.Sequential(nn.Linear(4, 0)), NOISY)
+
+
+def test_two_programmed_networks_with_layers_of_one_name_are_no_network_to_fabricate():
+    both = nn.ModuleList([program(mlp(4, 3, seed=n), NOISY) for n in range(2)])
+    for call in (lambda m: fabricate(m, 0), fresh):
+        with pytest.raises(ValueError, match=r"several programmed networks, all with layers \['1'\]"):
+            call(both)
+    whole = fabricate(program(nn.ModuleList([mlp(4, 3, seed=n) for n in range(2)]), NOISY), 0)
+    assert not torch.equal(whole[0][1].draws()["cells/programming"], whole[1][1].draws()["cells/programming"])
 
 
 def test_asking_a_weight_for_its_dtype_device_or_shape_is_no_way_round():

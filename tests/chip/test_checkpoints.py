@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cimlib import Hardware, fabricate, fit, fresh, program
-from cimlib.arrays import DoubleArray
+from cimlib.arrays import DoubleArray, SingleArray
 from cimlib.chip import (
     DoRA,
     LoRA,
@@ -198,3 +198,30 @@ def test_deep_copies_and_casts_of_a_state_dict_still_load():
     assert torch.equal(other(X), original(X))
     assert projections(original, 2) == Projections(16, 16, 2)
     fit(fresh(original, 0), CrossEntropy(), (X, Y), epochs=1, lr=0.01, seed=0)
+
+
+@pytest.mark.parametrize(
+    "other", [DoubleArray(w_max=4.0), DoubleArray(5.0, 100.0, w_max=1.0), SingleArray(w_max=1.0)]
+)
+def test_conductances_of_another_array_are_refused(other):
+    digital = mlp(8, 3, seed=0)
+    trained, here = (
+        program(digital, Hardware(array=array), train="conductance")
+        for array in (DoubleArray(w_max=1.0), other)
+    )
+    with pytest.raises(RuntimeError, match=r"_extra_state: array = .*|size mismatch"):
+        here.load_state_dict(saved(trained))
+
+
+def test_averaged_entries_are_refused():
+    one, other = (fabricate(network(0), chip).state_dict() for chip in (7, 9))
+    mean = {key: ((one[key].double() + other[key].double()) / 2).to(one[key].dtype) for key in one}
+    with pytest.raises(RuntimeError, match="taken whole, not averaged"):
+        network(1).load_state_dict(mean)
+
+
+def test_what_was_frozen_stays_frozen_in_the_array():
+    digital = mlp(8, 16, 3, seed=0)
+    digital[1].requires_grad_(False)
+    chip = program(digital, Hardware(array=DoubleArray(w_max=1.0)), train="conductance")
+    assert [chip[1].conductance.requires_grad, chip[3].conductance.requires_grad] == [False, True]

@@ -211,3 +211,76 @@ def test_noise_aware_training_is_the_same_under_a_wrapper_around_the_network():
         found.append(torch.cat([p.flatten() for p in model.parameters()]))
     assert torch.equal(*found)
     assert [layer.name for layer in crossbars(nn.Sequential(model))] == ["a", "b"]
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["", "reentrant"])
+def test_chips_held_one_after_the_other_before_one_backward_are_right_or_refused(saved):
+    found = []
+    for how in (None, saved):
+        model, (x, y) = program(Network(how), NOISY), batch()
+        loss = sum(nn.functional.cross_entropy(fabricate(model, chip)(x), y) for chip in (0, 1))
+        if how is None:
+            loss.backward()
+            found.append(gradients(model))
+        else:
+            with pytest.raises(RuntimeError, match=r"layer '[ab]' is computed again in a backward pass"):
+                loss.backward()
+    with pytest.raises(RuntimeError, match="chip None.*chip 3|of which pass"):
+        model = fabricate(program(Network(saved), NOISY), 3)
+        out = model(batch()[0])
+        fresh(model, 0)
+        out.sum().backward()
+
+
+def test_features_of_one_pass_and_the_output_of_another_have_each_their_own_errors():
+    found = []
+    for how in (None, False):
+        model, (x, y) = fresh(program(Network(how), NOISY), 3), batch()
+        features = []
+        handle = model.b.register_forward_hook(lambda m, i, o, kept=features: kept.append(o))
+        model(x)  # its output is let go
+        handle.remove()
+        (features[0].square().mean() + nn.functional.cross_entropy(model(x), y)).backward()
+        found.append(gradients(model))
+    assert torch.equal(*found)
+
+
+def test_several_passes_with_reentrant_checkpoints_are_refused():
+    model, (x, y) = fresh(program(Network(True), NOISY), 3), batch()
+    loss = nn.functional.cross_entropy(model(x) + model(x), y)
+    with pytest.raises(RuntimeError, match="use_reentrant=False"):
+        loss.backward()
+    whole = fresh(program(nn.Linear(6, 6), NOISY), 3)
+    with pytest.raises(RuntimeError, match="use_reentrant=False"):
+        whole(checkpoint(whole, x, use_reentrant=True)).sum().backward()
+
+
+class Tree(nn.Module):
+    """A network that calls itself."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 4)
+        self.seen = []
+
+    def forward(self, x, depth=3):
+        self.seen.append(self.layer(torch.eye(4)))
+        return self(x, depth - 1) if depth else self.layer(x)
+
+
+def test_a_network_that_calls_itself_has_one_set_of_errors_and_an_interrupted_pass_leaves_none():
+    model = fresh(program(Tree(), NOISY), 0)
+    model(torch.eye(4))
+    assert all(torch.equal(one, model.seen[0]) for one in model.seen)
+    first, handle = model.seen[0], model.layer.register_forward_hook(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model(torch.eye(4))
+    handle.remove()
+    model.seen.clear()
+    model(torch.eye(4)), model(torch.eye(4))
+    assert not torch.equal(model.seen[0], model.seen[4]) and not torch.equal(model.seen[0], first)
+
+
+def interrupted(module, inputs, output):
+    raise KeyboardInterrupt

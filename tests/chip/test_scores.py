@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from cimlib import Hardware, evaluate, fabricate, fit, program
 from cimlib.arrays import DoubleArray
 from cimlib.chip import PerChip, classes_last
+from cimlib.chip.scores import require_finite
 from cimlib.devices import Gaussian
 from cimlib.networks import mlp
 from cimlib.training import CrossEntropy
@@ -190,6 +191,7 @@ def test_without_a_size_batches_hold_a_bounded_number_of_inputs(monkeypatch):
         (7, None, {}, "tensors, or a DataLoader"),
         (X, Y, {"batch_size": 0}, "batch_size"),
         (X, Y, {"chips": [0, 0]}, "each chip once"),
+        (X.numpy(), Y.numpy(), {}, "from_numpy"),
     ],
 )
 def test_what_is_no_data_is_refused(x, y, options, words):
@@ -278,3 +280,50 @@ def test_training_with_a_loader_repeats_with_its_seed_and_leaves_the_global_gene
 def test_what_cannot_be_trained_on_is_refused(data, options, words):
     with pytest.raises(ValueError, match=words):
         fit(fabricate(chip(), 0), CrossEntropy(), data, **{"epochs": 1, "lr": 0.1, "seed": 0, **options})
+
+
+def test_a_number_of_chips_is_no_seeds_and_nothing_to_train_is_said():
+    with pytest.raises(TypeError, match=r"chips = 3.*range\(3\)"):
+        evaluate(chip(), X, Y, chips=3)
+    with pytest.raises(TypeError, match=r"objective = .*CrossEntropy\(\)"):
+        fit(fabricate(chip(), 0), nn.CrossEntropyLoss(), (X, Y), epochs=1, lr=0.1, seed=0)
+    with pytest.raises(ValueError, match="nothing that requires a gradient"):
+        fit(fabricate(chip(), 0).requires_grad_(False), CrossEntropy(), (X, Y), epochs=1, lr=0.1, seed=0)
+    fit(fabricate(chip(), 0), CrossEntropy(), [X, Y], epochs=1, lr=0.1, seed=0)
+
+
+def test_what_is_not_finite_is_seen_in_a_dictionary_and_in_complex_numbers():
+    for broken in ({"logits": [X / 0]}, torch.complex(X, X / 0)):
+        with pytest.raises(FloatingPointError, match="the output is not finite"):
+            require_finite(broken, "the output")
+
+
+def test_a_loader_of_other_samples_for_every_chip_is_refused():
+    class Fewer:
+        asked = 50
+
+        def __iter__(self):
+            self.asked -= 5
+            return iter([(X[: self.asked], Y[: self.asked])])
+
+    with pytest.raises(ValueError, match=r"samples by chip.*the same for every chip"):
+        evaluate(chip(), Fewer(), chips=range(3))
+
+
+def test_hooks_that_change_a_layers_weights_at_every_call_are_followed():
+    model = fabricate(chip(), 3)
+    evaluated = evaluate(model, X, Y, chips=[3]).mean
+    handle = model[1].register_forward_pre_hook(lambda layer, inputs: layer.weight.data.mul_(-1))
+    with torch.no_grad():
+        model(X)  # turns the signs, and evaluate turns them back
+    assert evaluate(model, X, Y, chips=[3]).mean == evaluated
+    handle.remove()
+
+
+def test_labels_that_torch_leaves_out_are_refused_in_training():
+    with pytest.raises(IndexError, match="out of bounds"):
+        fit(chip_held(), CrossEntropy(), (X, torch.where(Y == 0, -100, Y)), epochs=1, lr=0.1, seed=0)
+
+
+def chip_held():
+    return fabricate(chip(), 0)

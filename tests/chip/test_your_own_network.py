@@ -680,7 +680,8 @@ def _():
     chip = fabricate(program(network(), hardware, train="conductance"), 3)
     wrong = copy.deepcopy(chip)
     scaled = {key: value * 1e-6 if "conductance" in key else value for key, value in saved(chip).items()}
-    wrong.load_state_dict(scaled)
+    with pytest.raises(RuntimeError, match="conductance of layer '0'.*these look like S"):
+        wrong.load_state_dict(scaled)
     for call in (
         lambda: evaluate(wrong, X, Y, chips=[3]),
         lambda: fit(wrong, CrossEntropy(), (X, Y), epochs=1, lr=1.0, seed=0),

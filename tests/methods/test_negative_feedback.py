@@ -402,7 +402,8 @@ def test_heads_leave_no_trace(data, hardware):
     objective = Watched(own, beta=0.1, hardware=hardware)
     trained(objective, data, model)
     assert list(model.state_dict()) == keys and [name for name, _ in model.named_modules()] == names
-    assert seen == [(keys, len(passes))] * 6 and hooks(model) == passes
+    assert seen[1:] == [(keys, len(passes))] * 5 and seen[0][0] == keys  # in the first batch fit looks on
+    assert hooks(model) == passes
     assert all(same(before[name], head.state_dict()) for name, head in own.items())
     with pytest.raises(RuntimeError, match="setup"):
         _ = objective.trained
