@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cimlib.devices.effects import require
 from cimlib.networks.participation import none_left_out, verify
 from cimlib.networks.plain import evaluating
-from cimlib.training.objectives import Batch, Objective
+from cimlib.training.objectives import Batch, Objective, class_dim
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -27,9 +27,14 @@ class History:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S)."""
+    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
+
+    Raises ``ValueError`` for labels of another shape than that of a classification; see :func:`class_dim`.
+    """
     with evaluating(model):
-        hit: Tensor = (model(x).argmax(-1) == y).float().mean(0)
+        logits = model(x)
+        dim = class_dim(tuple(logits.shape), tuple(y.shape))
+        hit: Tensor = (logits.argmax(dim) == y).float().mean(0)
     return 100 * hit
 
 
