@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cimlib.chip.attachment import attach
 from cimlib.chip.crossbar import Crossbar, crossbars
@@ -31,7 +32,9 @@ class _Rows:
 
     def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
         x = self.x if x is None else x
-        return F.linear(x, weight, bias) if weight.dim() == 2 else CONVOLUTION[weight.dim() - 2](x, weight, bias)
+        return (
+            F.linear(x, weight, bias) if weight.dim() == 2 else CONVOLUTION[weight.dim() - 2](x, weight, bias)
+        )
 
 
 def _magnitude(layer: Crossbar, x: Tensor | None, per: str) -> Tensor:
@@ -138,9 +141,9 @@ def recalibrate_batchnorm(model: nn.Module, x: Tensor, *, batch_size: int | None
     return sum(2 * norm.num_features for norm in norms.values())
 
 
-def tracking(model: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
-    """The BatchNorms of ``model`` with running statistics, by name. Raises ``ValueError`` if there is none."""
-    norms = {
+def tracking(model: nn.Module) -> dict[str, _BatchNorm]:
+    """BatchNorms of ``model`` with running statistics, by name. Raises ``ValueError`` if there is none."""
+    norms: dict[str, _BatchNorm] = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, BATCH_NORMS) and module.running_mean is not None

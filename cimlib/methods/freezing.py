@@ -26,7 +26,7 @@ from cimlib.training.objectives import Batch, CrossEntropy, labelled
 class Frozen:
     """A network after iterative freezing: ``model``, the number of ``steps`` and of weights ``fixed``.
 
-    ``history``: the mean loss of each step; ``images``: trained on in all steps, each found a gradient of first.
+    ``history``: the mean loss of each step; ``images``: trained on in all steps, after a gradient of each.
     """
 
     model: nn.Module

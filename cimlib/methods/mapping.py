@@ -209,9 +209,9 @@ def mapped_jointly(
             what treats all channels alike; other layers stay as they are. ``None``: all layers, for an
             ``nn.Sequential`` with only activations, ``BatchNorm``, dropout, pooling and ``Flatten`` between.
 
-    Raises ``ValueError`` as :func:`mapped` does, for chains that are none or have no hidden layer, a network in
-    which they are not found, spare rows (no column ends there), and a convolution with groups behind a hidden
-    layer.
+    Raises ``ValueError`` as :func:`mapped` does, for chains that are none or have no hidden layer, a network
+    in which they are not found, spare rows (no column ends there), and a convolution with groups behind a
+    hidden layer.
     """
     layers = {layer.name: layer for layer in _held(model)}
     chains = [_chain(model)] if chains is None else chains
@@ -219,7 +219,9 @@ def mapped_jointly(
     chosen = {name for chain in chains for name in chain}
     require(chosen <= set(layers), "chains", chains, f"names of {sorted(layers)}")
     pairs = [pair for chain in chains for pair in pairwise(chain)]
-    hidden = "two or more layers in a chain: of one layer alone no units are hidden; mapped(model) moves its rows"
+    hidden = (
+        "two or more layers in a chain: of one layer alone no units are hidden; mapped(model) moves its rows"
+    )
     require(all(len(chain) > 1 for chain in chains) and bool(pairs), "chains", chains, hidden)
     once = all(len(set(lines)) == len(lines) for lines in (*chains, *zip(*pairs, strict=True)))
     require(once, "chains", chains, "one layer before and one behind each, none twice")
@@ -257,14 +259,14 @@ def _chain(model: nn.Module) -> list[str]:
     layers = [module for module in modules if isinstance(module, Crossbar)]
     for (first, second), (start, end) in zip(pairwise(layers), pairwise(places), strict=True):
         fits = _feeds(first, second, modules[start + 1 : end])
-        said = f"names of layers, for a network in which channels of {first.name!r} are not those of {second.name!r}"
+        said = f"names of layers: outputs of {first.name!r} may be no inputs of {second.name!r} one by one"
         require(fits, "chains", None, said)
     return [layer.name for layer in layers]
 
 
 def _feeds(first: Crossbar, second: Crossbar, between: Sequence[nn.Module]) -> bool:
-    """Whether outputs of ``first`` are inputs of ``second``, in their order: a ``Linear`` has them in the last
-    dimension, a convolution in the one behind the batch."""
+    """Whether outputs of ``first`` are inputs of ``second``, in their order: a ``Linear`` has them in the
+    last dimension, a convolution in the one behind the batch."""
     before, behind = (isinstance(layer.plain, nn.Linear) for layer in (first, second))
     if before:
         return behind and not any(isinstance(module, _POOLS) for module in between)

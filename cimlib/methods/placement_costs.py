@@ -88,7 +88,7 @@ def sensitivity(
 
     Args:
         model: a classifier on hardware, with a chip (or an ideal device).
-        data: x (n, ...), y (n,) int64; of sequences and images the sum over positions, see :func:`~.positions`.
+        data: x (n, ...), y (n,) int64; of sequences and images the sum over positions.
         kind: ``"gradient"``: :math:`|\partial L/\partial w|` of the mean cross-entropy; ``"fisher"``: the
             mean over samples of each one's squared derivative, the diagonal of the empirical Fisher
             information.

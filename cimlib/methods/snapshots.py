@@ -128,8 +128,8 @@ def snapshot_heads(
         classes: outputs.
         hidden: width of the hidden layer, 512 in the released code.
         seed: of the initial weights, Kaiming normal by fan-out with no bias (released code).
-        dims: of the modules' outputs, (batch, channels, ...): behind ``Conv1d`` 1, where the side is a length,
-            behind ``Conv3d`` 3 (derived).
+        dims: of the modules' outputs behind batch and channels: 1 behind ``Conv1d``, where the side is a
+            length, 3 behind ``Conv3d`` (derived).
 
     Raises ``ValueError`` for sizes that are not integers ≥ 1, and other ``dims``.
     """

@@ -95,7 +95,9 @@ def class_dim(shape: tuple[int, ...], labels: tuple[int, ...]) -> int:
     Raises ``ValueError`` for a single logit, for labels of any other shape, and for images of as many
     positions in a row and a column as classes, of which it cannot be told.
     """
-    require(len(shape) >= 2, "shape of the output", shape, "(n, classes), (n, ..., classes), (n, classes, ...)")
+    require(
+        len(shape) >= 2, "shape of the output", shape, "(n, classes), (n, ..., classes), (n, classes, ...)"
+    )
     last, second = shape[:-1] == labels, (shape[0], *shape[2:]) == labels
     allowed = f"{shape[:-1]} or {(shape[0], *shape[2:])} for outputs {shape}; y.squeeze(1) for labels (n, 1)"
     require(last or second, "shape of y", labels, allowed)
@@ -110,8 +112,8 @@ def positions(logits: Any, y: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (m, classes) and labels (m,) int64 of everything that is classified, whatever the labels are.
 
     Args:
-        logits: (n, classes) with labels (n,); of replicas and sequences (n, S, classes) with (n, S); of images
-            (n, classes, height, width) with (n, height, width).
+        logits: (n, classes) with labels (n,); of replicas and sequences (n, S, classes) with (n, S); of
+            images (n, classes, height, width) with (n, height, width).
 
     Raises ``ValueError`` as :func:`class_dim` does, and for labels that are no whole numbers.
     """
