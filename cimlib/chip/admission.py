@@ -204,4 +204,5 @@ def require_untied(layers: Mapping[str, Layer]) -> None:
     for name, layer in layers.items():
         other = first.setdefault(id(layer.weight), name)
         tied = f"the weight of {other!r}"
-        require(other == name, f"weight of layer {name!r}", tied, "its own, for train='conductance'")
+        own = "its own, for train='conductance': layer.weight = nn.Parameter(layer.weight.detach().clone())"
+        require(other == name, f"weight of layer {name!r}", tied, own)

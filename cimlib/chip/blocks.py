@@ -1,8 +1,9 @@
 """Reading a large layer block by block, so that its draws are never in memory all at once.
 
-The errors are bit for bit those of :meth:`~.Crossbar.read`: a slot's numbers are drawn in the same order from
-the same generator. Possible where each cell is for itself (:attr:`~.Effect.local`) and the circuit behind the
-array sees weights, not cells.
+The chip is that of :meth:`~.Crossbar.read`: a slot's numbers are drawn in the same order from the same
+generator, bit for bit. What a device makes of them may differ in the last digit, because torch rounds an
+exponential at the end of a tensor otherwise than in its middle. Possible where each cell is for itself
+(:attr:`~.Effect.local`) and the circuit behind the array sees weights, not cells.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
                 z = {slot: stream.take(part).to(device, asked.dtype) for slot, stream in streams.items()}
                 cells = cell(wanted, z, array.g_min, array.g_max)
                 if target.connected is not None:
-                    cells = torch.where(target.connected[s : s + 1, sides], cells, wanted)
+                    connected = target.connected.expand_as(target.cells)[s : s + 1, sides]
+                    cells = torch.where(connected, cells, wanted)
                 off[s : s + 1, sides, columns] = cells - wanted
     weight, scales = torch.empty_like(asked), list[Tensor]()
     for start in range(0, shape[0], step):
@@ -66,7 +68,7 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
         reference = None if target.reference is None else torch.zeros_like(target.reference)
         scales.append(target.scale)
         difference = Conductances(off[:, :, columns], reference, target.scale, target.connected)
-        weight[columns] = array.represent(asked[columns]) + array.decode(difference)
+        weight[columns] = fixed.represent(asked[columns]) + fixed.decode(difference)
     scale = torch.cat(scales, -1) if scales[0].dim() == 2 else scales[0]
     none = Conductances(off[:, :, :0], None, scale)
     return weight, none, {}

@@ -28,6 +28,7 @@ from cimlib.arrays.base import Conductances
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
 from cimlib.chip.layers import Layer, LinearMap, by_column
+from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.devices.draws import Draw
 from cimlib.devices.effects import require
@@ -93,7 +94,7 @@ class Crossbar(Fabricated):
     @property
     def in_array(self) -> bool:
         """Whether the conductances, not the weights, are the parameters."""
-        return "conductance" in self._parameters
+        return hasattr(self, "conductance")
 
     @property
     def plain(self) -> Layer:
@@ -176,6 +177,9 @@ class Crossbar(Fabricated):
         return array.represent(asked) + array.decode(g - target), g, z["circuit"]
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        hardware, reading = self.passes.setting(self.name, (self.hardware, self.reading))
+        if hardware is not self.hardware or reading is not self.reading:
+            return self._again(x, output_size, hardware, reading)
         weight, g, z = self.reading or self.read()
         if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
             weight = _like_parameter(weight)
@@ -183,12 +187,22 @@ class Crossbar(Fabricated):
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
 
+    def _again(
+        self, x: Tensor, output_size: list[int] | None, hardware: Hardware, reading: Reading | None
+    ) -> Tensor:
+        """What a pass that is computed again had from this layer: as it was then."""
+        now = self.hardware, self.reading
+        try:
+            self.hardware, self.reading = hardware, reading
+            return self.forward(x, output_size)
+        finally:
+            self.hardware, self.reading = now
+
 
 def _like_parameter(weight: Tensor) -> Tensor:
     """``weight`` as one that requires a gradient, outside transforms: without, torch sums a linear layer of
     inputs that are not contiguous in another order."""
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None
-    return weight if transformed else weight.detach().requires_grad_()
+    return weight if transformed() else weight.detach().requires_grad_()
 
 
 def _require_wide(name: str, value: Tensor) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,23 @@ from torch.utils import _pytree as pytree
 
 Draws = dict[str, Tensor]
 
+Setting = TypeVar("Setting")
+
 
 def _in_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def transformed() -> bool:
+    """Whether torch.func or torch.compile is at work, where tensors are not what they seem."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Pass:
-    """What belongs to one pass: by layer, its draws, and the state of its generator before them."""
+    """What belongs to one pass, by layer: its setting, its draws, the state of its generator before them."""
 
     def __init__(self) -> None:
+        self.settings: dict[str, Any] = {}
         self.draws: dict[str, Draws] = {}
         self.states: dict[str, Tensor] = {}
 
@@ -39,10 +47,26 @@ class Passes:
         self._now: Pass | None = None
         self._again: Pass | None = None  # the one whose parts a backward pass is computing again
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a copy is not in the middle of a pass
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Passes.__init__(self)
+
     def watch(self, network: nn.Module) -> None:
         """Let every call of ``network`` be one pass."""
         network.register_forward_pre_hook(self._begin)
         network.register_forward_hook(self._end, always_call=True)
+
+    def setting(self, name: str, present: Setting) -> Setting:
+        """How layer ``name`` is set in the present pass: ``present``, or as it was then in one that is computed
+        again."""
+        if _in_backward():
+            past: Setting = present if self._again is None else self._again.settings.get(name, present)
+            return past
+        if self._now is not None:
+            self._now.settings[name] = present
+        return present
 
     def drawn(self, name: str, generator: torch.Generator, draw: Callable[[torch.Generator], Draws]) -> Draws:
         """The draws of layer ``name`` in the present pass: by ``draw`` from ``generator`` if it has none yet.
@@ -80,7 +104,7 @@ class Passes:
         if done is None:
             return
         done.draws = {}
-        if done.states and torch.is_grad_enabled() and not _in_backward():
+        if torch.is_grad_enabled() and not (transformed() or _in_backward()):
             # the backward pass reaches the output before all that it is made of
             for value in pytree.tree_leaves(output):
                 if isinstance(value, Tensor) and value.requires_grad:

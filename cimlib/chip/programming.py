@@ -76,7 +76,7 @@ def program(
     if layers is None and isinstance(hardware, Hardware):
         admission.warn_of_digital(model, wanted)
     if train == "conductance":
-        admission.require_untied({name: named[name] for name in wanted})
+        admission.require_untied({name: named[name] for name in sorted(wanted)})
     model = copy.deepcopy(model)
     named = admission.named_layers(model)
     replaced: dict[nn.Module, Fabricated] = {}
@@ -87,6 +87,7 @@ def program(
             _check_trainable(own.array)
         replaced[named[name]] = Crossbar(named[name], name, own, train)
     analog = {layer.name for layer in replaced.values() if layer.hardware.circuit.has_activation}
+    analog = set() if model in replaced else analog  # behind which there is nothing
     for relu, (name, layer) in (_activations(model, analog) if analog else {}).items():
         replaced[relu] = AnalogReLU(replaced[layer], name)  # type: ignore[arg-type]
     for parent in list(model.modules()):

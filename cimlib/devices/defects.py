@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cimlib.devices.draws import Draw, seeded
+from cimlib.devices.draws import Draw, sample, seeded
 from cimlib.devices.effects import Effect, require
 
 #: The two readings of one measurement → stuck on, stuck off, % of cells; see :func:`stuck_rates`.
@@ -206,7 +206,11 @@ def detected(
     require(valid, "seed", seed, "an integer ≥ 0")
 
     def report(state: Tensor, *name: str) -> Tensor:
-        u = torch.rand(state.shape, generator=seeded("detected", seed, *name)).to(state.device)
+        u = sample(
+            ("uniform", tuple(state.shape)),
+            seeded("detected", seed, *name),
+            state.new_empty(0, dtype=torch.float32),
+        )
         working = (u < false / 2).to(state.dtype) - (u >= 1 - false / 2).to(state.dtype)
         return torch.where(state != 0, torch.where(u < missed, 0, state), working)
 

@@ -126,8 +126,8 @@ class Composed(Remedy):
     to do nothing. Those of a composed one among them are ``remedies`` of this one.
 
     Raises ``TypeError`` for what is no remedy, and ``ValueError`` for remedies that act in no step or out of
-    the order of :data:`STEPS`, for two in one step, and for a step behind pulses on the device: what stands in
-    the cells then was asked for by no weight, so that there is nothing with which a compensation or a digital
+    the order of :data:`STEPS`, for two in one step, and for a step behind pulses on the device: what stands
+    in the cells then was asked for by no weight, so that there is nothing with which a compensation or a digital
     stage could be compared.
     """
 

@@ -130,10 +130,14 @@ def _batches(
 
     def loaded() -> Iterator[Batch]:
         nonlocal state
-        with torch.random.fork_rng(devices=()):
-            torch.set_rng_state(state)
-            own = iter(data)  # draws the order, or what it follows from
-            state = torch.get_rng_state()
-        yield from own
+        batches = batch = None
+        while batches is None or batch is not None:
+            with torch.random.fork_rng(devices=()):  # a loader draws its order when it is asked
+                torch.set_rng_state(state)
+                batches = iter(data) if batches is None else batches
+                batch = next(batches, None)
+                state = torch.get_rng_state()
+            if batch is not None:
+                yield batch
 
     return loaded, len(data) if isinstance(data, Sized) else 0

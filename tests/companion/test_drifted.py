@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cimlib.chip import crossbars
+from cimlib.chip import crossbars, plain_state
 from cimlib.datasets import IMAGES, load
 from cimlib.remedies import Case, Chip, Instances, Stages, before_drift, budget, carried
 from companion import experiments
@@ -44,7 +44,7 @@ def repaired(given, number=0):
 def calibrated(given, number=0):
     """What the remedy changes of the network on chip ``number``."""
     case = Case(drifted.prepared(given), Chip(given.kind(), number, given.when), given.task)
-    return carried(given.treatment().act(case.model(), case).state_dict())
+    return carried(plain_state(given.treatment().act(case.model(), case)))
 
 
 @pytest.mark.parametrize("remedy", STAGES)
@@ -96,7 +96,7 @@ def test_a_remedy_for_another_chip_is_read_on_that_chip_and_knows_nothing_of_it(
     model = repaired(params(other_chip=1))
     found = calibrated(params())
     assert {layer.chip for layer in crossbars(model)} == {1}
-    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, found[name]) for name, value in plain_state(model).items())
 
 
 def test_compensation_belongs_to_the_chip_that_is_read_and_to_its_time_whatever_came_with_a_remedy():
@@ -206,7 +206,7 @@ def test_the_clock_says_which_set_of_a_schedule_is_in_use():
 
 def test_one_set_is_trained_on_chips_that_are_not_read_and_is_the_same_for_all_of_them():
     read = [repaired(params(**{**OFFLINE, "chips": 2}), chip) for chip in (0, 1)]
-    stages = [{k: v for k, v in m.state_dict().items() if ".digital." in k} for m in read]
+    stages = [{k: v for k, v in plain_state(m).items() if ".digital." in k} for m in read]
     assert len(stages[0]) == 4
     assert all(torch.equal(value, stages[1][name]) for name, value in stages[0].items())
     assert {layer.chip for model in read for layer in crossbars(model)} == {0, 1}
@@ -220,7 +220,7 @@ def test_a_set_is_trained_on_the_cell_that_is_read_unless_another_is_named():
 
     own, named, other = (trained(params(**OFFLINE, trained_on=cell)) for cell in ("", "pcm", "cmo"))
     assert all(torch.equal(own[name], named[name]) for name in own)
-    assert not any(torch.equal(own[name], other[name]) for name in own)
+    assert not any(torch.equal(own[name], other[name]) for name in own if not name.endswith("_extra_state"))
 
 
 def test_stages_are_trained_the_way_that_is_asked_for():
@@ -250,6 +250,7 @@ def test_relative_drift_has_no_time_and_more_of_it_costs_more():
     assert most < some - 10
 
 
+@pytest.mark.filterwarnings("ignore:converters clip")  # as they do in the records: x_max is 1 in all layers
 def test_converters_weaken_compensation():
     perfect, coarse = (
         run(remedy="none", compensation="global", adc_bits=bits)["accuracy"] for bits in (0, 4)
@@ -377,7 +378,7 @@ def narrow(monkeypatch):
 
 
 def copied(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
+    return {name: value.clone() for name, value in plain_state(model).items()}
 
 
 def test_a_narrow_resnet_recalibrates_its_batchnorm(narrow):
@@ -419,10 +420,10 @@ def test_nor_does_training_on_several_instances_and_all_of_them_keep_the_same_st
     before, trained = copied(models), copied(network)
     epochs, lr = given.calibration_epochs, given.calibration_lr
     given.task.train(models, Instances(network, 0), given.task.split("train", 8), epochs=epochs, lr=lr)
-    changed = {name for name, value in models.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {name for name, value in plain_state(models).items() if not torch.equal(value, before[name])}
     assert all(torch.equal(value, trained[name]) for name, value in network.state_dict().items())
     assert changed == {name for name in before if ".digital." in name and not name.endswith(".factor")}
-    one, other = (carried(model.state_dict()) for model in models)
+    one, other = (carried(plain_state(model)) for model in models)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert [layer.digital.parts()[0].factor for layer in crossbars(models[0])] != [
         layer.digital.parts()[0].factor for layer in crossbars(models[1])

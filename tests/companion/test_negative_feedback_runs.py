@@ -10,7 +10,7 @@ from tiny import TINY, run, untimed
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cimlib.arrays import LevelSpread, SignedArray
-from cimlib.chip import crossbars, fabricate, fresh
+from cimlib.chip import crossbars, fabricate, fresh, plain_state
 from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
 from cimlib.networks import SNAPSHOTS, vgg8
 from cimlib.training import CrossEntropy, accuracy
@@ -175,7 +175,7 @@ def test_clean_is_the_accuracy_of_the_digital_network_with_the_weights_that_were
     clean = negative_feedback.run(params)["clean"]
     unread = replace(params, images=1, chips=1, sigma=0.0 if method == "plain" else params.sigma)
     digital = params.task.blank()
-    digital.load_state_dict(negative_feedback.trained(unread)[0].state_dict())
+    digital.load_state_dict(plain_state(negative_feedback.trained(unread)[0]))
     expected = accuracy(digital, *params.task.split("test", 200))
     assert clean == [pytest.approx(float(expected), abs=1e-3)]
 

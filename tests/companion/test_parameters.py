@@ -350,6 +350,7 @@ def test_every_parameter_is_tried_here(name):
     assert set(VALUES[name]) == parameters - {"scale", "device"}
 
 
+@pytest.mark.filterwarnings("ignore:converters clip")  # in drifted with ADCs: x_max is 1 in all layers
 @pytest.mark.parametrize(
     ("name", "parameter"), [(name, parameter) for name in VALUES for parameter in VALUES[name]]
 )
