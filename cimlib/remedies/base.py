@@ -127,8 +127,8 @@ class Composed(Remedy):
 
     Raises ``TypeError`` for what is no remedy, and ``ValueError`` for remedies that act in no step or out of
     the order of :data:`STEPS`, for two in one step, and for a step behind pulses on the device: what stands
-    in the cells then was asked for by no weight, so that there is nothing with which a compensation or a digital
-    stage could be compared.
+    in the cells then was asked for by no weight, so that there is nothing with which a compensation or a
+    digital stage could be compared.
     """
 
     remedies: tuple[Remedy, ...]

@@ -55,8 +55,8 @@ class _Tested(Remedy):
         self._require_test(case.chip)
         if case.chip.t and "the drift to come" not in self.knows:
             warnings.warn(
-                f"{type(self).__name__} on a chip at t = {case.chip.t!r} knows, when it is programmed, "
-                "how cells will have drifted by then: a bound, no remedy. Chip(kind, number) is just programmed",
+                f"{type(self).__name__} on a chip at t = {case.chip.t!r} knows when it programs how cells "
+                "will have drifted by then: a bound, no remedy. Chip(kind, number) is just programmed",
                 stacklevel=2,
             )
         known = case.chip.tested(model)
