@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from cimlib.chip.layers import LAYERS, Layer
+from cimlib.chip.hardware import Hardware
+from cimlib.chip.layers import LAYERS, Layer, require_scale
 from cimlib.devices.effects import require
 
 #: Modules around a network → where the network itself is. They come after it is programmed.
@@ -28,7 +29,7 @@ _WRAPPERS = {
 
 #: Modules of torch and torchvision that read the weights of their layers themselves.
 _READERS = (
-    *("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
+    *("MultiheadAttention", "TransformerEncoderLayer"),
     *("ShiftedWindowAttention", "ShiftedWindowAttentionV2"),
 )
 
@@ -51,6 +52,21 @@ def require_network(model: nn.Module) -> None:
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(f"{where} = a script is not allowed; allowed: the module that it was made from")
+        packed = any(hasattr(module, name) for name in ("weight", "get_weight"))
+        if packed and "nn.quantized" in type(module).__module__:  # in torch.ao; its weights are no parameters
+            raise TypeError(
+                f"{where} = a quantised {kind} is not allowed; allowed: the network of floats that it was "
+                "made from; BitSliced quantises in the array"
+            )
+
+
+def require_hardware(hardware: object) -> None:
+    """Raise ``TypeError`` for what is no design, nor a mapping of names to designs."""
+    every = hardware.values() if isinstance(hardware, Mapping) else [hardware]
+    for one in every:
+        if not isinstance(one, Hardware):
+            allowed = "a Hardware, such as Hardware(Gaussian(0.1)) or presets('iris-double'), or one by layer"
+            raise TypeError(f"hardware = {one!r} is not allowed; allowed: {allowed}")
 
 
 def require_layer(model: nn.Module, name: str) -> None:
@@ -73,6 +89,7 @@ def require_layer(model: nn.Module, name: str) -> None:
         parameter = layer._parameters[key]
         if parameter is not None:
             _require_numbers(f"{key} of {where}", parameter)
+    require_scale(f"weight of {where}", layer.get_parameter("weight"))
     for parent_name in _parents(name):
         parent = model.get_submodule(parent_name)
         read = type(parent).__name__ in _READERS and type(parent).__module__.startswith("torch")
@@ -107,6 +124,30 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:k]) for k in range(len(parts))]
 
 
+def require_single(model: nn.Module, names: Collection[str]) -> None:
+    """Raise ``ValueError`` if an object keeps one of the layers ``names`` besides as a plain attribute, in a
+    list or a dictionary: what is called there would stay digital."""
+    layers = {id(model.get_submodule(name)): name for name in names}
+    for where, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key in ("_modules", "_parameters", "_buffers"):
+                continue
+            found = next((layers[id(one)] for one in _held(value) if id(one) in layers), None)
+            attribute = f"{where}.{key}".removeprefix(".")
+            what = f"layer {found!r} besides"
+            require(
+                found is None, attribute, what, "modules as attributes, in nn.ModuleList or nn.ModuleDict"
+            )
+
+
+def _held(value: object, depth: int = 4) -> Iterator[object]:
+    """``value``, and what lies in it if it is a list or the like."""
+    yield value
+    if isinstance(value, (list, tuple, set, frozenset, dict)) and depth:
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _held(one, depth - 1)
+
+
 def require_called(model: nn.Module, names: Collection[str]) -> None:
     """Raise ``ValueError`` if it can be seen beforehand that no pass calls one of the layers ``names``, or
     that something else computes with its weight.
@@ -114,8 +155,7 @@ def require_called(model: nn.Module, names: Collection[str]) -> None:
     It can where torch.fx traces the model, whatever its mode. A network of torch's own modules in
     ``Sequential`` has nothing to be seen.
     """
-    containers = [m for m in model.modules() if next(m.children(), None) is not None]
-    if all(type(module) is nn.Sequential for module in containers):
+    if all(type(m) is nn.Sequential or not (_contains(m) or _is_own(m)) for m in model.modules()):
         return
     called, read, traced = set[str](), set[str](), 0
     for mode in (True, False):
@@ -131,7 +171,9 @@ def require_called(model: nn.Module, names: Collection[str]) -> None:
             continue
         traced += 1
         called |= {str(node.target) for node in graph.nodes if node.op == "call_module"}
-        read |= {str(node.target) for node in graph.nodes if node.op == "get_attr" and _computes(node)}
+        got = (str(node.target) for node in graph.nodes if node.op == "get_attr" and _computes(node))
+        same = {id(p): name for name, p in trial.named_parameters()}
+        read |= {same.get(id(_attribute(trial, target)), target) for target in got}
     if not traced:
         return
     own = {id(model.get_submodule(name)) for name in called}
@@ -139,6 +181,21 @@ def require_called(model: nn.Module, names: Collection[str]) -> None:
     require(not around, "layers", around, "layers whose weight nothing but themselves reads; " + _AROUND)
     never = sorted(name for name in names if id(model.get_submodule(name)) not in own)
     require(traced < 2 or not never, "layers", never, "layers that a forward pass calls; " + _AROUND)
+
+
+def _contains(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _is_own(module: nn.Module) -> bool:
+    """Whether a module is not torch's, and so might do anything in its forward."""
+    return not type(module).__module__.startswith("torch.nn.modules")
+
+
+def _attribute(model: nn.Module, target: str) -> object:
+    for name in target.split("."):
+        model = getattr(model, name)
+    return model
 
 
 def _computes(node: fx.Node) -> bool:
@@ -174,8 +231,8 @@ class Digital(NamedTuple):
 def left_digital(model: nn.Module, names: Collection[str]) -> Digital:
     """What has matrices of its own and is none of the modules ``names`` of ``model``.
 
-    What multiplies nothing is left out: look-up tables (``Embedding``), and parameters that are added, which
-    have ``bias``, ``embed``, ``position`` or ``token`` in their names.
+    What multiplies nothing is left out: look-up tables (``Embedding``), and parameters that are added, whose
+    names end in ``bias``, ``bias_table``, ``embed``, ``embedding``, ``position`` or ``token``.
     """
     found, total = dict[str, str](), 0
     seen = {id(p) for name in names for p in model.get_submodule(name).parameters(recurse=False)}
@@ -192,7 +249,8 @@ def left_digital(model: nn.Module, names: Collection[str]) -> Digital:
 
 
 def _is_matrix(name: str, parameter: Tensor) -> bool:
-    if any(word in name for word in ("bias", "embed", "position", "token")):
+    words = name.removesuffix("_table").split("_")
+    if words[-1] in ("bias", "embed", "embedding", "position", "token"):
         return False
     uninitialised = isinstance(parameter, nn.parameter.UninitializedParameter)
     return not uninitialised and sum(size > 1 for size in parameter.shape) > 1

@@ -1,27 +1,32 @@
 """What decides the output of a network on hardware and is no parameter: it travels in the ``state_dict``.
 
 Each layer on hardware, and each digital stage that follows from a seed, has one entry more than the plain
-layer, torch's ``_extra_state``: a uint8 tensor of JSON, so that whatever stores tensors stores it too.
+layer, torch's ``_extra_state``: a uint8 tensor of JSON and a checksum, so that whatever stores tensors stores it too.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_CHECK = 4  # bytes of the checksum at the end
+
 
 def decoded(state: Any) -> dict[str, Any]:
     """What an entry ``_extra_state`` says. Raises ``ValueError`` for what is no such entry."""
     try:
-        kept = json.loads(bytes(state.to("cpu", torch.uint8).tolist()))
-    except (AttributeError, ValueError) as error:
-        raise ValueError(f"no state of a network on hardware: {error}") from None
-    if not isinstance(kept, dict):
-        raise ValueError(f"no state of a network on hardware: {kept!r}")
+        entry = bytes(state.to("cpu", torch.uint8).tolist())
+    except AttributeError:
+        entry = b""
+    text = entry[:-_CHECK]
+    if len(entry) <= _CHECK or zlib.crc32(text).to_bytes(_CHECK, "big") != entry[-_CHECK:]:
+        raise ValueError("no state of a network on hardware; such entries are taken whole, not averaged")
+    kept: dict[str, Any] = json.loads(text)
     return kept
 
 
@@ -51,7 +56,8 @@ class Remembering(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """:meth:`remembered` as a tensor (n,), uint8."""
-        return torch.frombuffer(bytearray(json.dumps(self.remembered()).encode()), dtype=torch.uint8)
+        text = json.dumps(self.remembered()).encode()
+        return torch.frombuffer(bytearray(text + zlib.crc32(text).to_bytes(_CHECK, "big")), dtype=torch.uint8)
 
     def set_extra_state(self, state: Any) -> None:
         """The inverse of :meth:`get_extra_state`. Raises ``ValueError`` for what it did not make."""

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from cimlib.arrays.base import Conductances
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
-from cimlib.chip.layers import Layer, LinearMap, by_column
+from cimlib.chip.layers import Layer, LinearMap, by_column, require_scale
 from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.devices.draws import Draw
@@ -47,16 +47,17 @@ class Crossbar(Fabricated):
 
     _template: Layer
     bias: Tensor | None
+    reading: Reading | None
 
     def __init__(self, layer: Layer, name: str, hardware: Hardware, train: str) -> None:
         super().__init__(name, hardware)
         self.digital: Callable[[Tensor, Tensor], Tensor] | None = None
-        self.reading: Reading | None = None
         if train == "weight":
             self.weight = layer.weight
         else:
             weight = by_column(layer, layer.weight.detach())
-            self.conductance = nn.Parameter(hardware.array.target(weight).cells)
+            cells = hardware.array.target(weight).cells
+            self.conductance = nn.Parameter(cells, requires_grad=layer.weight.requires_grad)
         self.bias = layer.bias
         self._take_over(layer)
         # the layer without its parameters keeps stride, padding and groups, and adds no keys
@@ -77,8 +78,16 @@ class Crossbar(Fabricated):
         for key, module in layer._modules.items():
             self.add_module(key, module)
 
+    def remembered(self) -> dict[str, Any]:
+        own = {"array": repr(self.hardware.array)} if self.in_array else {}
+        return super().remembered() | own
+
     def recall(self, kept: Mapping[str, Any]) -> None:
-        """As in :class:`Fabricated`; one that was mapped when it was saved is mapped from now on."""
+        """As in :class:`Fabricated`; one that was mapped when it was saved is mapped from now on. Raises
+        ``ValueError`` for conductances of another array."""
+        array = repr(self.hardware.array)
+        same = not self.in_array or kept.get("array", array) == array
+        require(same, "array", array, f"the one in which it was trained, {kept.get('array')}")
         super().recall(kept)
         if type(self) is Crossbar and kept.get("placement") is not None:
             from cimlib.chip.mapped import Mapped  # which is derived from this
@@ -86,6 +95,14 @@ class Crossbar(Fabricated):
             mapped = Mapped(self, Placement.of(kept["placement"]))
             self.__class__ = Mapped  # the same object: stages and optimisers know it
             self.__dict__.update(mapped.__dict__)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        try:
+            if self.in_array and f"{prefix}conductance" in state_dict:
+                self.verify()
+        except ValueError as error:
+            rest[-1].append(str(error))
 
     def extra_repr(self) -> str:
         state = "fresh" if self.generator is not None else f"chip={self.chip}"
@@ -128,6 +145,8 @@ class Crossbar(Fabricated):
             where = f"{key} of layer {self.name!r}"
             _require_wide(where, value)
             require(bool(value.isfinite().all()), where, "not finite", "finite numbers")
+            if key == "weight":
+                require_scale(where, value)
         if self.in_array:
             low, high = self.hardware.array.g_min, self.hardware.array.g_max
             least, most = self.conductance.detach().aminmax()
@@ -176,27 +195,13 @@ class Crossbar(Fabricated):
             return array.decode(g), g, z["circuit"]
         return array.represent(asked) + array.decode(g - target), g, z["circuit"]
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        hardware, reading = self.passes.setting(self.name, (self.hardware, self.reading))
-        if hardware is not self.hardware or reading is not self.reading:
-            return self._again(x, output_size, hardware, reading)
+    def compute(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         weight, g, z = self.reading or self.read()
         if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
             weight = _like_parameter(weight)
         op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
-
-    def _again(
-        self, x: Tensor, output_size: list[int] | None, hardware: Hardware, reading: Reading | None
-    ) -> Tensor:
-        """What a pass that is computed again had from this layer: as it was then."""
-        now = self.hardware, self.reading
-        try:
-            self.hardware, self.reading = hardware, reading
-            return self.forward(x, output_size)
-        finally:
-            self.hardware, self.reading = now
 
 
 def _like_parameter(weight: Tensor) -> Tensor:
@@ -240,7 +245,7 @@ class AnalogReLU(Fabricated):
         draws = self.hardware.circuit.activation_draws(self.outputs)
         return {f"circuit/{slot}": draw for slot, draw in draws.items()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         z = {name.removeprefix("circuit/"): value for name, value in self.draws().items()}
         return self.hardware.circuit.activation(x, z, self.dim)
 
@@ -249,6 +254,17 @@ def fabricated(model: nn.Module) -> list[Fabricated]:
     """The modules of ``model`` that chips differ in. Raises ``ValueError`` if there is none."""
     crossbars(model)
     return [module for module in model.modules() if isinstance(module, Fabricated)]
+
+
+def to_fabricate(model: nn.Module) -> list[Fabricated]:
+    """The same, of a network whose layers have names of their own. Raises ``ValueError`` for several networks
+    with layers of one name, whose errors would be the same."""
+    modules = fabricated(model)
+    owners = {module.name: module.passes for module in reversed(modules)}
+    twice = sorted({module.name for module in modules if owners[module.name] is not module.passes})
+    what = f"several programmed networks, all with layers {twice}"
+    require(not twice, "model", what, "one network: program them as one, or hold a chip of its own in each")
+    return modules
 
 
 def crossbars(model: nn.Module) -> list[Crossbar]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cimlib.chip.checkpoint import Remembering
 from cimlib.chip.hardware import Hardware
-from cimlib.chip.passes import Passes
+from cimlib.chip.passes import Passes, Setting
 from cimlib.devices.draws import Draw, sample, seeded
 from cimlib.networks.participation import Participant
 
@@ -32,6 +32,31 @@ class Fabricated(Remembering, Participant):
         self.chip: int | None = None
         self.generator: torch.Generator | None = None
         self.passes: Passes = Passes()
+        self.reading: Any = None
+
+    def compute(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
+        """The module's output, set as it is."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *rest: Any, **named: Any) -> Tensor:
+        """:meth:`compute`; where a part of a pass is computed again, set as it was in that pass."""
+        now = Setting(self.hardware, self.reading, self.chip, self.generator is not None)
+        then = self.passes.setting(self.name, now)
+        if then.alike(now):
+            y = self.compute(x, *rest, **named)
+            self.passes.part(y)
+            return y
+        if (then.chip, then.fresh) != (now.chip, now.fresh):
+            raise RuntimeError(
+                f"layer {self.name!r} is computed again in a backward pass on chip {now.chip} (fresh errors: "
+                f"{now.fresh}), but the pass was on chip {then.chip} (fresh errors: {then.fresh}): call "
+                "backward before fabricate or fresh, or do without checkpointing"
+            )
+        try:
+            self.hardware, self.reading = then.hardware, then.reading
+            return self.compute(x, *rest, **named)
+        finally:
+            self.hardware, self.reading = now.hardware, now.reading
 
     def slots(self) -> dict[str, Draw]:
         """Every draw needed on this hardware, as ``{"part/slot": draw}``."""

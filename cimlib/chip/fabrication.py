@@ -9,8 +9,9 @@ from numbers import Integral
 import torch
 from torch import nn
 
+from cimlib.chip.admission import require_hardware
 from cimlib.chip.blocks import read_in_blocks
-from cimlib.chip.crossbar import AnalogReLU, crossbars, fabricated
+from cimlib.chip.crossbar import AnalogReLU, crossbars, fabricated, to_fabricate
 from cimlib.chip.hardware import Hardware
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
@@ -26,7 +27,7 @@ def fabricate(model: nn.Module, chip: int | None = 0) -> nn.Module:
     """
     if chip is not None:
         require_chip(chip)
-    for module in fabricated(model):
+    for module in to_fabricate(model):
         module.hold(None if chip is None else int(chip))
     return model
 
@@ -48,7 +49,7 @@ def fresh(model: nn.Module, seed: int = 0) -> nn.Module:
     """
     valid = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
     require(valid, "seed", seed, "an integer ≥ 0")
-    for module in fabricated(model):
+    for module in to_fabricate(model):
         module.hold(None)
         module.generator = seeded("fresh", seed, module.name)
     return model
@@ -66,6 +67,7 @@ def using(model: nn.Module, hardware: Hardware | Mapping[str, Hardware]) -> Iter
     conductances mean weights in that array only), and if a network programmed without amplifiers would get
     them (its ReLUs are digital).
     """
+    require_hardware(hardware)
     layers = {layer.name: layer for layer in crossbars(model)}
     every = dict.fromkeys(layers, hardware) if isinstance(hardware, Hardware) else dict(hardware)
     require(set(every) <= set(layers), "hardware", sorted(every), f"designs of some of {sorted(layers)}")
@@ -133,14 +135,15 @@ def reading_chip(model: nn.Module, chip: int) -> Iterator[nn.Module]:
     Raises ``ValueError`` as :func:`fabricate` does.
     """
     require_chip(chip)
-    for module in fabricated(model):
+    for module in to_fabricate(model):
         module.hold(int(chip), draw=False)
     layers = crossbars(model)
     try:
         with torch.no_grad():
             for layer in layers:
-                layer.reading = read_in_blocks(layer)
-                layer.forget()
+                if not layer._forward_pre_hooks:  # which might change its weights at every call
+                    layer.reading = read_in_blocks(layer)
+                    layer.forget()
             yield model
     finally:
         for layer in layers:

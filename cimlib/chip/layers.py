@@ -41,6 +41,13 @@ def as_stored(layer: Layer, weight: Tensor) -> Tensor:
     return _turned(weight, layer.groups) if isinstance(layer, TRANSPOSED) else weight
 
 
+def require_scale(name: str, weight: Tensor) -> None:
+    """Raise ``ValueError`` for weights that are none, or so small that conductances over them overflow."""
+    require(weight.numel() > 0, f"size of {name}", tuple(weight.shape), "at least one row and one column")
+    peak = float(weight.detach().abs().amax())
+    require(peak == 0 or peak > 1e-30, f"largest of {name}", peak, "0, or more than 1e-30: scale the network")
+
+
 def pointwise(layer: Convolution, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
     """A convolution with a ``kernel`` (out, in / groups) of one point, in as many dimensions as ``layer``."""
     dims = len(layer.kernel_size)

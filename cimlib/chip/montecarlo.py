@@ -152,6 +152,10 @@ def evaluate(
     weights or outputs that are not finite, before a number is given; ``RuntimeError`` if a layer on hardware
     was not called. Warns if converters clip more than a hundredth of what a layer sees in the first batch.
     """
+    if not isinstance(chips, Iterable):
+        raise TypeError(
+            f"chips = {chips!r} is not allowed; allowed: seeds of chips, such as range({chips!r})"
+        )
     chips = tuple(chips)
     require(len(chips) > 0, "chips", chips, "at least one chip")
     require(len(set(chips)) == len(chips), "chips", chips, "each chip once")
@@ -183,6 +187,8 @@ def evaluate(
             module.restore(before)
     if metric is not None:
         return PerChip(chips, np.asarray(values))
+    sizes = {one.of for one in found}
+    require(len(sizes) == 1, "x", f"a loader of {sorted(sizes)} samples by chip", "the same for every chip")
     correct, surprise = np.asarray([one.counts for one in found], dtype=float).sum(1).T
     ekl = np.divide(surprise, correct, out=np.full_like(surprise, np.nan), where=correct > 0)
     return Evaluation(chips, 100 * correct / found[0].of, ekl)
@@ -198,6 +204,8 @@ def _batches(x: Any, y: Tensor | None, size: int | None) -> Callable[[], Iterabl
         require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
         own = max(1, BATCH // max(1, x[0].numel())) if size is None else size
         return lambda: zip(split(x, own), split(y, own), strict=True)
+    array = isinstance(x, np.ndarray) or isinstance(y, np.ndarray)
+    require(not array, "x, y", "NumPy arrays", "tensors: torch.from_numpy(...)")
     require(y is None, "y", "given", "None: a loader gives inputs and labels")
     require(size is None, "batch_size", size, "None: a loader has its own")
     again = hasattr(x, "__iter__") and not hasattr(x, "__next__")

@@ -62,6 +62,7 @@ def program(
         "a digital network; this one is already on hardware",
     )
     admission.require_network(model)
+    admission.require_hardware(hardware)
     named = admission.named_layers(model)
     require(not isinstance(layers, str), "layers", layers, "a collection of names, not one string")
     every = named if isinstance(hardware, Hardware) else hardware
@@ -72,6 +73,7 @@ def program(
     require(wanted <= set(every), "hardware", sorted(every), f"a design for each of {sorted(wanted)}")
     for name in sorted(wanted):
         admission.require_layer(model, name)
+    admission.require_single(model, wanted)
     admission.require_called(model, wanted)
     if layers is None and isinstance(hardware, Hardware):
         admission.warn_of_digital(model, wanted)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from cimlib.devices.effects import require
 
@@ -27,9 +28,9 @@ Score = Metric | Callable[[Any, Tensor], Any]
 
 def require_finite(output: Any, what: str) -> None:
     """Raise ``FloatingPointError`` if a tensor in ``output`` holds a NaN or an infinity; ``what`` it is."""
-    values = output if isinstance(output, (list, tuple)) else (output,)
-    for value in values:
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
+    for value in pytree.tree_leaves(output):
+        numbers = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+        if numbers and not bool(value.isfinite().all()):
             row = int((~value.isfinite()).flatten(1).any(1).nonzero()[0]) if value.dim() > 1 else 0
             raise FloatingPointError(
                 f"{what} is not finite, first in row {row} of its batch: look at the weights, inputs and "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from math import ceil, prod
 
 from torch import nn
@@ -23,7 +23,7 @@ class Row:
     ``shape``: of its weights, (out, in / groups, ...). ``weights``: their number. ``arrays``: one for each
     slice and side of each group. ``cells``: memory cells of all of them, a reference made of cells included.
     ``tiles``: pieces that the arrays of the layer are cut into, by wires or converters. ``design``,
-    ``effects``, ``circuit``: the layer's hardware.
+    ``effects``, ``circuit``: the layer's hardware, with what is not at its default.
     """
 
     layer: str
@@ -102,10 +102,19 @@ def _row(layer: Crossbar) -> Row:
         arrays,
         cells,
         arrays * _tiles(layer),
-        repr(array),
-        ", ".join(map(repr, layer.hardware.cell.effects)) or "none",
-        repr(circuit),
+        _brief(array),
+        ", ".join(map(_brief, layer.hardware.cell.effects)) or "none",
+        _brief(circuit),
     )
+
+
+def _brief(part: object) -> str:
+    """``part`` with those of its fields that are not at their default."""
+    if not is_dataclass(part):
+        return repr(part)
+    said = [(field, getattr(part, field.name)) for field in fields(part) if field.repr]
+    own = [f"{field.name}={_brief(value)}" for field, value in said if value != field.default]
+    return f"{type(part).__name__}({', '.join(own)})"
 
 
 def _tiles(layer: Crossbar) -> int:

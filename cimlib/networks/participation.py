@@ -45,7 +45,7 @@ def none_left_out(model: nn.Module) -> Iterator[nn.Module]:
         seen.add(module)
 
     with ExitStack() as hooks:
-        if watched:
+        if any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for module in watched:
             hooks.enter_context(module.register_forward_pre_hook(called))

@@ -29,12 +29,15 @@ class History:
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
 
-    Raises ``ValueError`` for labels of another shape than that of a classification; see :func:`class_dim`.
+    Raises ``ValueError`` for labels of another shape than that of a classification, see :func:`class_dim`, and
+    ``FloatingPointError`` for outputs that are not finite.
     """
     with evaluating(model):
         logits = model(x)
-        dim = class_dim(tuple(logits.shape), tuple(y.shape))
-        hit: Tensor = (logits.argmax(dim) == y).float().mean(0)
+    dim = class_dim(tuple(logits.shape), tuple(y.shape))
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError("outputs are not finite: look at the weights and the inputs before them")
+    hit: Tensor = (logits.argmax(dim) == y).float().mean(0)
     return 100 * hit
 
 
@@ -74,11 +77,17 @@ def fit(
     require(0 < lr < float("inf"), "lr", lr, "0 < lr < ∞")
     batches, count = _batches(data, batch_size, seed)
     require(count > 0 or not cosine, "cosine", cosine, "False for a loader that does not know its length")
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective = {objective!r} is not allowed; allowed: an Objective, such as CrossEntropy()"
+        )
     verify(model)
     history = History()
     objective.setup(model)
     try:
         parameters = list(objective.parameters(model))
+        trained = any(parameter.requires_grad for parameter in parameters)
+        require(trained, "model", "nothing that requires a gradient", "parameters to train")
         step = torch.optim.Adam(parameters, lr) if optimizer is None else optimizer(parameters)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step, epochs * count) if cosine else None
         model.train()
@@ -110,7 +119,7 @@ def _batches(
     """What gives the batches of one epoch, and how many they are, 0 if a loader does not know."""
     positive = size is None or (isinstance(size, int) and not isinstance(size, bool) and size >= 1)
     require(positive, "batch_size", size, "an integer ≥ 1, or None")
-    if isinstance(data, tuple):
+    if isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(one, Tensor) for one in data):
         x, y = data
         own = 128 if size is None else size
         require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
@@ -130,7 +139,8 @@ def _batches(
 
     def loaded() -> Iterator[Batch]:
         nonlocal state
-        batches = batch = None
+        batches: Iterator[Batch] | None = None
+        batch: Batch | None = None
         while batches is None or batch is not None:
             with torch.random.fork_rng(devices=()):  # a loader draws its order when it is asked
                 torch.set_rng_state(state)

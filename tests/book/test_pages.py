@@ -11,7 +11,7 @@ from companion import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "pages").rglob("*.md"))
-IN_ORDER = {"your_own_device"}  # blocks that go on from one another, which test_your_own_device.py runs
+IN_ORDER = {"your_own_device", "your_own_network"}  # blocks that go on from one another: tests of their own
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{i}")
     for page in [ROOT / "intro.md", *PAGES]

@@ -1,34 +1,21 @@
 """The page on devices of one's own runs as printed, block after block, and says what comes out."""
 
-import re
 import shutil
 from pathlib import Path
 
 import pytest
+from in_order import ROOT, runs_as_printed
 
 from cimlib.devices import Levels
 from cimlib.training import Pulses
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "pages" / "your_own_device.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```(?:\s*```text\n(.*?)```)?", PAGE, re.DOTALL)
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def test_the_page_runs_as_printed_and_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Words exactly, numbers to what another processor may change."""
     shutil.copytree(ROOT / "data" / "devices", tmp_path / "data" / "devices")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block, said in BLOCKS:
-        exec(compile(block, "your_own_device.md", "exec"), names)
-        printed = capsys.readouterr().out
-        assert bool(printed) == bool(said) == ("print(" in block)
-        assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", said).split()
-        numbers = [[float(n) for n in NUMBER.findall(text)] for text in (printed, said)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=2.5)
+    runs_as_printed("your_own_device", capsys)
     assert (tmp_path / "curve.svg").exists()
 
 
