@@ -27,6 +27,19 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name} = {value!r} is not allowed; allowed: {allowed}")
 
 
+def require_whole(name: str, value: object, least: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer ≥ ``least``."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(whole, name, value, f"an integer ≥ {least}")
+
+
+def require_kind(name: str, value: object, kind: type, such_as: str) -> None:
+    """Raise ``TypeError`` naming the argument and what it is, unless ``value`` is a ``kind``, ``such_as``."""
+    if not isinstance(value, kind):
+        found = f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
+        raise TypeError(f"{name} = {found} is not allowed; allowed: a {kind.__name__}, such as {such_as}")
+
+
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """``value`` exactly, with the gradient of ``through`` (same shape)."""
     if not torch.is_grad_enabled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -9,13 +10,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cimlib.chip.attachment import attach
 from cimlib.chip.crossbar import Crossbar, crossbars
+from cimlib.chip.layers import CONVOLUTION, require_untransposed
 from cimlib.chip.stages import Adapter, Scale
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_whole
 from cimlib.methods.distillation import _seen
-from cimlib.networks.plain import evaluating
+from cimlib.networks.plain import BATCH_NORMS, evaluating
+from cimlib.training.objectives import require_finite_samples
 
 _DARK = 1e-4  # least mean magnitude of a read-out: no line is amplified without end
 
@@ -28,7 +32,9 @@ class _Rows:
 
     def __call__(self, weight: Tensor, bias: Tensor | None = None, x: Tensor | None = None) -> Tensor:
         x = self.x if x is None else x
-        return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias)
+        return (
+            F.linear(x, weight, bias) if weight.dim() == 2 else CONVOLUTION[weight.dim() - 2](x, weight, bias)
+        )
 
 
 def _magnitude(layer: Crossbar, x: Tensor | None, per: str) -> Tensor:
@@ -70,19 +76,22 @@ def compensate(
             means of the magnitudes of weights. (Its documentation speaks of inputs that are all ones.)
         per: one factor for a ``"layer"``, or for each ``"column"``.
 
-    Raises ``ValueError`` for arguments out of range, a network with stages, and layers that differ.
+    Raises ``ValueError`` for arguments out of range, a network with stages or transposed convolutions, and
+    layers that differ.
     """
     require(per in ("layer", "column"), "per", per, "'layer', 'column'")
     for name, network in (("model", model), ("reference", reference)):
         bare = all(layer.digital is None for layer in crossbars(network))
         require(bare, name, "a network with digital stages", "one without: detach(model)")
+    for layer in crossbars(model):
+        require_untransposed(layer.plain, layer.name, "compensation")
     then = {layer.name: layer for layer in crossbars(reference)}
     shapes = {layer.name: layer.weight_shape for layer in crossbars(model)}
     same = shapes == {name: layer.weight_shape for name, layer in then.items()}
     require(same, "reference", sorted(then), f"a network with the layers {sorted(shapes)}")
     inputs: dict[str, Tensor] = {}
     if x is not None:
-        require(len(x) > 0, "len(x)", len(x), "> 0")
+        require_finite_samples(x)
         inputs = {name: found[0] for name, found in _seen(reference, then, x).items()}
 
     def factor(layer: Crossbar) -> Adapter:
@@ -103,26 +112,41 @@ def recalibrate_batchnorm(model: nn.Module, x: Tensor, *, batch_size: int | None
             each of which layers see inputs normalised by their own batch. Default all at once.
 
     Returns how many numbers would be stored, a mean and a variance for each channel. Raises ``ValueError``
-    for arguments out of range, a model without BatchNorm that tracks statistics, and (torch) a single value
-    for a channel, of which there is no variance.
+    for arguments out of range, a model without BatchNorm that tracks statistics, one that a pass does not
+    call, and (torch) a single value for a channel, of which there is no variance; the statistics are then
+    what they were.
     """
-    require(len(x) > 0, "len(x)", len(x), "> 0")
+    require_finite_samples(x)
     size = len(x) if batch_size is None else batch_size
-    whole = isinstance(size, int) and not isinstance(size, bool) and size >= 1
-    require(whole, "batch_size", batch_size, "an integer ≥ 1, or None")
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    norms = [m for m in model.modules() if isinstance(m, kinds) and m.running_mean is not None]
-    require(bool(norms), "model", type(model).__name__, "a network with BatchNorm that tracks statistics")
-    momenta = [norm.momentum for norm in norms]
+    require_whole("batch_size", size, 1)
+    norms = tracking(model)
+    before = [(norm.momentum, copy.deepcopy(norm.state_dict())) for norm in norms.values()]
+    done = False
     try:
         with evaluating(model):
-            for norm in norms:
+            for norm in norms.values():
                 norm.reset_running_stats()
                 norm.momentum = None  # torch: the cumulative average
                 norm.train()
             for batch in torch.split(x, size):
                 model(batch)
+        never = [name for name, norm in norms.items() if not norm.num_batches_tracked]
+        require(not never, "model", f"BatchNorm that a pass does not call: {never}", "layers that are called")
+        done = True
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, (momentum, old) in zip(norms.values(), before, strict=True):
             norm.momentum = momentum
-    return sum(2 * norm.num_features for norm in norms)
+            if not done:
+                norm.load_state_dict(old)
+    return sum(2 * norm.num_features for norm in norms.values())
+
+
+def tracking(model: nn.Module) -> dict[str, _BatchNorm]:
+    """BatchNorms of ``model`` with running statistics, by name. Raises ``ValueError`` if there is none."""
+    norms: dict[str, _BatchNorm] = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, BATCH_NORMS) and module.running_mean is not None
+    }
+    require(bool(norms), "model", type(model).__name__, "a network with BatchNorm that tracks statistics")
+    return norms

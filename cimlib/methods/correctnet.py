@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from cimlib.devices.effects import require
 from cimlib.training.objectives import Batch, CrossEntropy
 
+_OTHER = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d)
+
 
 class CorrectNet(CrossEntropy):
     r"""The regulariser that the released code of NFT calls CorrectNet, its third baseline.
@@ -21,7 +23,8 @@ class CorrectNet(CrossEntropy):
     Args:
         strength: λ ≥ 0, 5·10⁻⁴ in that code.
 
-    Raises ``ValueError`` for a ``strength`` out of range and for a network trained in its arrays.
+    Raises ``ValueError`` for a ``strength`` out of range, for a network trained in its arrays, and for
+    convolutions in one or three dimensions, of whose kernels that code says nothing.
     """
 
     def __init__(self, strength: float = 5e-4) -> None:
@@ -32,6 +35,9 @@ class CorrectNet(CrossEntropy):
     def setup(self, model: nn.Module) -> None:
         in_array = [name for name, _ in model.named_parameters() if name.endswith("conductance")]
         require(not in_array, "model", in_array, "a network whose weights are its parameters")
+        layers = ((name, getattr(m, "plain", m)) for name, m in model.named_modules())
+        odd = [f"{name} ({type(layer).__name__})" for name, layer in layers if isinstance(layer, _OTHER)]
+        require(not odd, "model", odd, "Linear and convolutions in two dimensions")
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         weights = (p for name, p in model.named_parameters() if name.endswith("weight") and p.dim() > 1)

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from cimlib.chip.crossbar import Crossbar, crossbars
 from cimlib.chip.programming import program
 from cimlib.circuits.base import Ideal
-from cimlib.devices.effects import Device, require
+from cimlib.devices.effects import Device, require, require_whole
 from cimlib.networks.plain import evaluating
-from cimlib.training.objectives import Batch
+from cimlib.training.objectives import Batch, classified, labelled
 from cimlib.training.pulse_optimizer import PulseOptimizer
 from cimlib.training.pulses import Pulses
 
@@ -25,12 +25,14 @@ class Updated:
     """A network after updates on the device.
 
     ``model``: its layers hold ``conductance``, what their cells now have. ``pulses``, ``writes``: sent to all
-    cells together.
+    cells together. ``losses``: of each iteration's batch, before it is written; ``images``: in all batches.
     """
 
     model: nn.Module
     pulses: int
     writes: int
+    losses: tuple[float, ...] = ()
+    images: int = 0
 
 
 def on_device(
@@ -61,14 +63,13 @@ def on_device(
         seed: of batches and writing, ≥ 0.
         batch_size: ≥ 1.
 
-    Raises ``ValueError`` for arguments out of range and hardware on which this cannot be done.
+    Raises ``ValueError`` for arguments out of range and hardware on which this cannot be done,
+    ``FloatingPointError`` for a loss that is not finite, of which nothing is written.
     """
-    whole = isinstance(iterations, int) and not isinstance(iterations, bool) and iterations >= 0
-    require(whole, "iterations", iterations, "an integer ≥ 0")
+    require_whole("iterations", iterations, 0)
     require(0 < lr < float("inf"), "lr", lr, "0 < lr < ∞")
-    require(batch_size >= 1, "batch_size", batch_size, "an integer ≥ 1")
-    x, y = data
-    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+    require_whole("batch_size", batch_size, 1)
+    x, y = labelled(data)
     model = copy.deepcopy(model)
     works = [_written(layer) for layer in crossbars(model)]
     groups = [_group(layer, lr) for layer in crossbars(model)]
@@ -78,17 +79,22 @@ def on_device(
     )
     conductances = [layer.conductance for layer in crossbars(model)]
     generator, batches = torch.Generator().manual_seed(seed), list[Tensor]()
+    losses, images = list[float](), 0
     with evaluating(model):
-        for _ in range(iterations):
+        for iteration in range(iterations):
             batches = batches or list(torch.split(torch.randperm(len(x), generator=generator), batch_size))
             index = batches.pop(0)
-            loss = F.cross_entropy(model(x[index]), y[index])
+            loss = F.cross_entropy(*classified(model(x[index]), y[index]))
+            losses.append(loss.item())
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"loss = {losses[-1]} at iteration {iteration}")
+            images += len(index)
             gradients = torch.autograd.grad(loss, conductances)
             for g, gradient, working in zip(conductances, gradients, works, strict=True):
                 g.grad = gradient * working
             optimizer.step()
             optimizer.zero_grad()
-    return Updated(model, int(optimizer.pulses()), int(optimizer.writes()))
+    return Updated(model, int(optimizer.pulses()), int(optimizer.writes()), tuple(losses), images)
 
 
 def _written(layer: Crossbar) -> Tensor:

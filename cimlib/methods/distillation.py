@@ -25,7 +25,7 @@ from cimlib.chip.crossbar import crossbars
 from cimlib.devices.effects import require
 from cimlib.networks.plain import evaluating
 from cimlib.training.fit import History, fit
-from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from cimlib.training.objectives import Batch, CrossEntropy, Objective, class_dim, require_finite_samples
 
 
 def _seen(model: nn.Module, modules: Mapping[str, nn.Module], x: Tensor) -> dict[str, tuple[Tensor, ...]]:
@@ -126,7 +126,7 @@ def distil(
     require(inputs in ("student", "teacher"), "inputs", inputs, "'student', 'teacher'")
     held = all(layer.generator is None for layer in crossbars(model))
     require(held, "model", "a fresh network", "one that holds a chip: fabricate(model, chip)")
-    require(len(x) > 0, "len(x)", len(x), "> 0")
+    require_finite_samples(x)
     samples, histories, named = torch.arange(len(x)), dict[str, History](), dict(teacher.named_modules())
     with evaluating(model), _stages_alone(model):
         stages = {name: stage for name, stage in adapters(model).items() if list(stage.parameters())}
@@ -150,6 +150,12 @@ def distil(
     return histories
 
 
+def _classes(logits: Tensor, y: Tensor) -> int:
+    """The dimension of ``logits`` with the classes, of which two dimensions leave no doubt."""
+    shape = tuple(logits.shape)
+    return class_dim(shape, shape[:-1] if len(shape) == 2 else tuple(y.shape))
+
+
 class AdapterTraining(CrossEntropy):
     r"""Training digital stages end to end, through the network as it has become; for ``fit``.
 
@@ -160,11 +166,12 @@ class AdapterTraining(CrossEntropy):
     Args:
         teacher: a network whose logits (batch, classes) are to be matched, in evaluation mode; the loss is
             :math:`\mathrm{KL}(\text{teacher} \,\|\, \text{network})`, nats, mean over the batch, and no
-            label is used. ``None``: cross-entropy with the labels.
+            label is used. Of more dimensions than two the shape of the labels says which are the classes (see
+            :class:`~.CrossEntropy`), and positions are added. ``None``: cross-entropy with the labels.
         scale: of the logits of the network, see :class:`~.CrossEntropy`; 1 with a teacher.
 
     Raises ``ValueError`` for arguments out of range and, before training, for a network without stages
-    that can be trained.
+    that can be trained; at the first batch for outputs of which it cannot be told which are the classes.
     """
 
     def __init__(self, teacher: nn.Module | None = None, scale: float = 1.0) -> None:
@@ -183,10 +190,14 @@ class AdapterTraining(CrossEntropy):
         with evaluating(model):
             if self.teacher is None:
                 return super().__call__(model, batch)
-            x, _ = batch
+            x, y = batch
             with evaluating(self.teacher), torch.no_grad():
-                wanted = F.log_softmax(self.teacher(x), -1)
-            return F.kl_div(F.log_softmax(model(x), -1), wanted, reduction="batchmean", log_target=True)
+                taught = self.teacher(x)
+            logits, dim = model(x), _classes(taught, y)
+            shapes = (tuple(logits.shape), tuple(taught.shape))
+            require(shapes[0] == shapes[1], "shapes of outputs, the teacher's last", shapes, "equal")
+            wanted = F.log_softmax(taught, dim)
+            return F.kl_div(F.log_softmax(logits, dim), wanted, reduction="batchmean", log_target=True)
 
     def teardown(self, model: nn.Module) -> None:
         self._undo.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Literal
 
@@ -13,22 +13,27 @@ from cimlib.chip.crossbar import crossbars
 from cimlib.chip.layers import require_untransposed
 from cimlib.chip.mapped import Mapped
 from cimlib.devices.defects import FaultMap
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_whole
 from cimlib.methods.mapping import mapped
 from cimlib.methods.placement_costs import fault_map
 from cimlib.methods.retraining import _NOTHING, _through
 from cimlib.networks.plain import evaluating
-from cimlib.training.fit import fit
-from cimlib.training.objectives import Batch, CrossEntropy
+from cimlib.training.fit import History, fit
+from cimlib.training.objectives import Batch, CrossEntropy, labelled
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A network after iterative freezing: ``model``, the number of ``steps`` and of weights ``fixed``."""
+    """A network after iterative freezing: ``model``, the number of ``steps`` and of weights ``fixed``.
+
+    ``history``: the mean loss of each step; ``images``: trained on in all steps, after a gradient of each.
+    """
 
     model: nn.Module
     steps: int
     fixed: int
+    history: History = field(default_factory=History)
+    images: int = 0
 
 
 def frozen(
@@ -77,25 +82,25 @@ def frozen(
     Raises ``ValueError`` for arguments out of range, conductances trained in the array and no ``w_max``.
     """
     for name, value in (("per_step", per_step), ("batches", batches), ("batch_size", batch_size)):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        require(whole, name, value, "an integer ≥ 1")
+        require_whole(name, value, 1)
     require(0 <= threshold < 1, "threshold", threshold, "0 ≤ threshold < 1 (badness)")
     signs = {"most sensitive first": 1, "least sensitive first": -1}
     require(order in signs, "order", order, ", ".join(map(repr, signs)))
-    x, y = data
-    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+    x, y = labelled(data)
+    for layer in crossbars(model):
+        require_untransposed(layer.plain, layer.name, "freezing")
     model = mapped(model, rows=False)
     layers = [layer for layer in crossbars(model) if isinstance(layer, Mapped)]
     for layer in layers:
         require(not layer.in_array, "model", "conductances", "weights, programmed")
-        require_untransposed(layer.plain, layer.name, "freezing")
         require(layer.hardware.array.w_max is not None, "w_max", None, "set, for weights that stay fixed")
     stuck = [
         _on_stuck_cells(layer, known) for layer, known in zip(layers, fault_map(model).values(), strict=True)
     ]
     objective = _Freezing(layers)
     adam = torch.optim.Adam(model.parameters(), lr)
-    generator, steps = torch.Generator().manual_seed(seed), 0
+    generator, steps, images = torch.Generator().manual_seed(seed), 0, 0
+    history = History()
     while True:
         for layer in layers:
             most = (1 - _NOTHING) * layer.hardware.array.full_scale(layer.weight)
@@ -104,7 +109,8 @@ def frozen(
         found = zip(objective.fixed, stuck, gains, strict=True)
         left = [~fixed & (known | ((1 - gain).abs() > threshold)) for fixed, known, gain in found]
         if not any(bool(abnormal.any()) for abnormal in left):
-            return Frozen(model, steps, sum(int(fixed.sum()) for fixed in objective.fixed))
+            count = sum(int(fixed.sum()) for fixed in objective.fixed)
+            return Frozen(model, steps, count, history, images)
         index = torch.randperm(len(x), generator=generator)[: batches * batch_size]
         samples = x[index], y[index]
         scores = [signs[order] * score for score in objective.sensitivities(model, samples)]
@@ -114,8 +120,8 @@ def frozen(
             objective.fixed[i] |= now
             if state:
                 state["exp_avg"][now] = 0  # or they would drift on
-        steps += 1
-        fit(
+        steps, images = steps + 1, images + len(index)
+        history.loss += fit(
             model,
             objective,
             samples,
@@ -124,7 +130,7 @@ def frozen(
             seed=seed + steps,
             batch_size=batch_size,
             optimizer=lambda _: adam,
-        )
+        ).loss
 
 
 class _Freezing(CrossEntropy):

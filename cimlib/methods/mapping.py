@@ -30,7 +30,7 @@ from cimlib.chip.placement import Placement
 from cimlib.devices.defects import FaultMap
 from cimlib.devices.effects import require
 from cimlib.methods.placement_costs import Weighting, _Costs, _costs, _held, _made
-from cimlib.networks.plain import BiasRow
+from cimlib.networks.plain import BATCH_NORMS, BiasRow
 
 _STAY = 1e-6  # of the largest cost: what moving all lines must gain
 
@@ -38,11 +38,18 @@ _STAY = 1e-6  # of the largest cost: what moving all lines must gain
 _ROUNDS = 3  # of rows and columns in turn; later ones gain less than 1 % (measured)
 
 
+_POOLS = (
+    *(nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveMaxPool3d, nn.AdaptiveAvgPool3d),
+)
+
+
 #: Modules that do to each channel the same, wherever it lies, but for parameters that move along.
 _CHANNELWISE = (
-    *(Crossbar, AnalogReLU, BiasRow, nn.Flatten, nn.Identity, nn.BatchNorm1d, nn.BatchNorm2d),
+    *(Crossbar, AnalogReLU, BiasRow, nn.Flatten, nn.Identity, *BATCH_NORMS),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardtanh),
-    *(nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, *_POOLS),
 )
 
 
@@ -202,8 +209,9 @@ def mapped_jointly(
             what treats all channels alike; other layers stay as they are. ``None``: all layers, for an
             ``nn.Sequential`` with only activations, ``BatchNorm``, dropout, pooling and ``Flatten`` between.
 
-    Raises ``ValueError`` as :func:`mapped` does, for chains that are none, a network in which they are not
-    found, spare rows (no column ends there), and a convolution with groups behind a hidden layer.
+    Raises ``ValueError`` as :func:`mapped` does, for chains that are none or have no hidden layer, a network
+    in which they are not found, spare rows (no column ends there), and a convolution with groups behind a
+    hidden layer.
     """
     layers = {layer.name: layer for layer in _held(model)}
     chains = [_chain(model)] if chains is None else chains
@@ -211,6 +219,10 @@ def mapped_jointly(
     chosen = {name for chain in chains for name in chain}
     require(chosen <= set(layers), "chains", chains, f"names of {sorted(layers)}")
     pairs = [pair for chain in chains for pair in pairwise(chain)]
+    hidden = (
+        "two or more layers in a chain: of one layer alone no units are hidden; mapped(model) moves its rows"
+    )
+    require(all(len(chain) > 1 for chain in chains) and bool(pairs), "chains", chains, hidden)
     once = all(len(set(lines)) == len(lines) for lines in (*chains, *zip(*pairs, strict=True)))
     require(once, "chains", chains, "one layer before and one behind each, none twice")
     for first, second in pairs:
@@ -220,6 +232,9 @@ def mapped_jointly(
         block, rest = divmod(shape[1], units)
         fits = block >= 1 and rest <= (len(shape) == 2)
         require(fits, f"inputs of {second!r}", shape[1], f"a multiple of the {units} outputs of {first!r}")
+        blocks = len(shape) == 2 < len(layers[first].weight_shape)  # positions of channels, behind Flatten
+        said = f"the {units} outputs of {first!r}, each one row"
+        require(blocks or block == 1 or units == 1, f"inputs of {second!r}", shape[1], said)
     model, costs = _prepared(model, chosen, known, weighting, power)
     for layer in (one.layer for one in costs.values()):
         old = layer.placement
@@ -236,11 +251,27 @@ def mapped_jointly(
 
 def _chain(model: nn.Module) -> list[str]:
     """The layers of ``model``, if they run one after another and keep channels apart."""
-    modules = [m for _, m in model.named_modules(remove_duplicate=False) if not isinstance(m, nn.Sequential)]
+    every = [m for _, m in model.named_modules(remove_duplicate=False)]
+    modules = [m for m in every if type(m).forward is not nn.Sequential.forward]
     places = [k for k, module in enumerate(modules) if isinstance(module, Crossbar)]
     others = {type(m).__name__ for m in modules[: places[-1]] if not isinstance(m, _CHANNELWISE)}
     require(not others, "chains", None, f"names of layers, for a network with {sorted(others)}")
-    return [module.name for module in modules if isinstance(module, Crossbar)]
+    layers = [module for module in modules if isinstance(module, Crossbar)]
+    for (first, second), (start, end) in zip(pairwise(layers), pairwise(places), strict=True):
+        fits = _feeds(first, second, modules[start + 1 : end])
+        said = f"names of layers: outputs of {first.name!r} may be no inputs of {second.name!r} one by one"
+        require(fits, "chains", None, said)
+    return [layer.name for layer in layers]
+
+
+def _feeds(first: Crossbar, second: Crossbar, between: Sequence[nn.Module]) -> bool:
+    """Whether outputs of ``first`` are inputs of ``second``, in their order: a ``Linear`` has them in the
+    last dimension, a convolution in the one behind the batch."""
+    before, behind = (isinstance(layer.plain, nn.Linear) for layer in (first, second))
+    if before:
+        return behind and not any(isinstance(module, _POOLS) for module in between)
+    flat = any(isinstance(m, nn.Flatten) and (m.start_dim, m.end_dim) == (1, -1) for m in between)
+    return flat or not behind
 
 
 def _place_between(first: _Costs, second: _Costs) -> None:

@@ -39,7 +39,8 @@ from cimlib.chip.crossbar import crossbars, fabricated
 from cimlib.chip.hardware import Hardware
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
-from cimlib.training.objectives import NONE, Batch, Objective
+from cimlib.networks.plain import BATCH_NORMS
+from cimlib.training.objectives import Batch, Objective, classified
 
 Decay = Literal["rising", "falling"]
 
@@ -69,7 +70,8 @@ def decay_factors(count: int, decay: Decay) -> tuple[float, ...]:
 
 def _cross_entropy(logits: Tensor, y: Tensor, factor: float) -> Tensor:
     """Mean cross-entropy of ``factor`` times logits (batch, classes), rounded as `CrossEntropy` does."""
-    return F.cross_entropy(factor * logits, y, reduction="sum", ignore_index=NONE) / len(y)
+    logits, labels = classified(logits, y)
+    return F.cross_entropy(factor * logits, labels, reduction="sum") / len(y)
 
 
 def _wide(output: Tensor) -> Tensor:
@@ -140,8 +142,14 @@ class NegativeFeedback(Objective):
         raise NotImplementedError
 
     def total(self, outputs: Sequence[Tensor]) -> Tensor:
-        """(N + 1) O_t, (batch, classes), from O_b, O_1 … O_N."""
+        """(N + 1) O_t, (batch, classes), from O_b, O_1 … O_N.
+
+        Raises ``ValueError`` for feedbacks of another shape than the output.
+        """
         base, *feedbacks = map(_wide, outputs)
+        shapes = [tuple(output.shape) for output in feedbacks]
+        alike = all(shape == base.shape for shape in shapes)
+        require(alike, "shapes of the feedbacks", shapes, f"{tuple(base.shape)}, that of the output")
         feedback = torch.zeros_like(base)
         for factor, output in zip(self.factors, feedbacks, strict=True):
             feedback = feedback + factor * output
@@ -177,7 +185,8 @@ class OVF(NegativeFeedback):
             normalised by their own batch either way.
 
     Raises ``ValueError`` for arguments out of range and, before training, for a network that is not on
-    hardware, unknown layers, a device without one spread, or a spread that would become negative.
+    hardware, unknown layers, a device without one spread, a spread that would become negative, or
+    normalisations that are no BatchNorm with ``bn="first"``.
     """
 
     def __init__(
@@ -221,8 +230,11 @@ class OVF(NegativeFeedback):
             if module.generator is not None:
                 changes.append((module, "generator", _branch(module.generator, "feedback", n, module.name)))
         if self.bn == "first":
-            norms = (nn.BatchNorm1d, nn.BatchNorm2d)
-            changes += [(m, "track_running_stats", False) for m in model.modules() if isinstance(m, norms)]
+            norms = [m for m in model.modules() if getattr(m, "track_running_stats", False)]
+            odd = {type(norm).__name__ for norm in norms if not isinstance(norm, BATCH_NORMS)}
+            said = "'every': they update their running statistics in every pass"
+            require(not odd, "bn", f"'first' for {', '.join(sorted(odd))}", said)
+            changes += [(norm, "track_running_stats", False) for norm in norms]
         return changes
 
     def outputs(self, model: nn.Module, x: Tensor) -> list[Tensor]:

@@ -18,8 +18,9 @@ from cimlib.chip.mapped import Mapped, Written
 from cimlib.chip.placement import Placement
 from cimlib.circuits.base import Ideal
 from cimlib.devices.defects import FaultMap
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_whole
 from cimlib.networks.plain import evaluating
+from cimlib.training.objectives import labelled, positions
 
 Weighting = Literal["uniform", "magnitude"] | Mapping[str, Tensor]
 
@@ -87,17 +88,18 @@ def sensitivity(
 
     Args:
         model: a classifier on hardware, with a chip (or an ideal device).
-        data: x (n, ...), y (n,) int64.
+        data: x (n, ...), y (n,) int64; of sequences and images the sum over positions.
         kind: ``"gradient"``: :math:`|\partial L/\partial w|` of the mean cross-entropy; ``"fisher"``: the
             mean over samples of each one's squared derivative, the diagonal of the empirical Fisher
             information.
         batch_size: samples per pass; it does not change the result.
 
-    Raises ``ValueError`` for an unknown ``kind`` or unequal data.
+    Raises ``ValueError`` for an unknown ``kind``, data that do not fit or are not finite.
     """
-    x, y = data
+    (x, y), most = labelled(data), int(data[1].max())
+    require(int(y.min()) >= 0, "label", int(y.min()), "0, 1, …")
     require(kind in ("gradient", "fisher"), "kind", kind, "'gradient', 'fisher'")
-    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+    require_whole("batch_size", batch_size, 1)
     layers = {layer.name: layer for layer in crossbars(model)}
     hardware = {module: module.hardware for module in fabricated(model)}
     with torch.no_grad():
@@ -106,7 +108,9 @@ def sensitivity(
     def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         for name, layer in layers.items():
             layer.reading = (weights[name], *readings[name][1:])
-        return F.cross_entropy(model(x), y, reduction="sum")
+        logits, labels = positions(model(x), y)
+        require(most < logits.shape[1], "label", most, f"0 … {logits.shape[1] - 1}")
+        return F.cross_entropy(logits, labels, reduction="sum")
 
     def one(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return loss(weights, x[None], y[None])

@@ -28,8 +28,8 @@ from cimlib.devices.defects import FaultMap
 from cimlib.devices.effects import Device, require, straight_through
 from cimlib.methods.mapping import mapped
 from cimlib.methods.placement_costs import Weighting, sensitivity
-from cimlib.training.fit import fit
-from cimlib.training.objectives import Batch, CrossEntropy
+from cimlib.training.fit import History, fit
+from cimlib.training.objectives import Batch, CrossEntropy, labelled
 
 _NOTHING = 1e-4  # the gain of a weight on stuck cells is the rounding error of a difference, at most
 
@@ -50,13 +50,19 @@ class Retraining(CrossEntropy):
         penalty: λ ≥ 0.
         scale: see :class:`~.CrossEntropy`.
 
-    Raises ``ValueError`` for arguments out of range.
+    Raises ``ValueError`` for arguments out of range and, before training, for a penalty in a network that is
+    trained in its arrays: its conductances are no weights, and train as they do without this objective.
     """
 
     def __init__(self, penalty: float = 0.0, scale: float = 1.0) -> None:
         super().__init__(scale)
         require(0 <= penalty < float("inf"), "penalty", penalty, "0 ≤ penalty < ∞")
         self.penalty = penalty
+
+    def setup(self, model: nn.Module) -> None:
+        in_array = [layer.name for layer in crossbars(model) if layer.in_array]
+        said = f"0 for conductances, in layers {in_array}; weights: program(..., train='weight')"
+        require(not (self.penalty and in_array), "penalty", self.penalty, said)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         layers = [layer for layer in crossbars(model) if not layer.in_array]
@@ -94,6 +100,7 @@ def adjusted(
     spares: int | None = None,
     penalty: float = 0.0,
     batch_size: int = 128,
+    histories: list[History] | None = None,
 ) -> nn.Module:
     """A copy of ``model``, mapped and retrained layer by layer from the input.
 
@@ -111,11 +118,13 @@ def adjusted(
         known, power, spares: see :func:`~.mapped`.
         weighting: likewise, or the kind of a :func:`~.sensitivity`, on the training data.
         penalty: see :class:`Retraining`.
+        histories: to which those of the stages are added, in their order.
 
     Raises ``ValueError`` as these do.
     """
     kinds = ("uniform", "magnitude", "gradient", "fisher")
     require(weighting in kinds, "weighting", weighting, ", ".join(map(repr, kinds)))
+    labelled(data)
     objective = Retraining(penalty)
     model = mapped(model, rows=False, spares=spares)
     hardware = {layer.name: layer.hardware for layer in crossbars(model)}
@@ -129,7 +138,9 @@ def adjusted(
             counts = sensitivity(model, data, weighting)
         _named(model, name).hardware = own
         model = mapped(model, known, weighting=counts, power=power, layers=[name])
-        fit(model, objective, data, epochs=epochs, lr=lr, seed=seed + stage, batch_size=batch_size)
+        history = fit(model, objective, data, epochs=epochs, lr=lr, seed=seed + stage, batch_size=batch_size)
+        if histories is not None:
+            histories.append(history)
     return model
 
 

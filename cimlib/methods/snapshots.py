@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from itertools import chain
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +112,11 @@ class IRS(NegativeFeedback):
 
 
 def snapshot_heads(
-    places: Mapping[str, tuple[int, int]], classes: int, hidden: int = 512, seed: int = 0
+    places: Mapping[str, tuple[int, int]],
+    classes: int,
+    hidden: int = 512,
+    seed: int = 0,
+    dims: Literal[1, 2, 3] = 2,
 ) -> dict[str, nn.Module]:
     """The heads of the released code for :class:`IRS`: average pooling, Linear, ReLU, Linear.
 
@@ -123,9 +128,13 @@ def snapshot_heads(
         classes: outputs.
         hidden: width of the hidden layer, 512 in the released code.
         seed: of the initial weights, Kaiming normal by fan-out with no bias (released code).
+        dims: of the modules' outputs behind batch and channels: 1 behind ``Conv1d``, where the side is a
+            length, 3 behind ``Conv3d`` (derived).
 
-    Raises ``ValueError`` for sizes that are not integers ≥ 1.
+    Raises ``ValueError`` for sizes that are not integers ≥ 1, and other ``dims``.
     """
+    pools = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+    require(dims in pools, "dims", dims, "1, 2, 3")
     sizes = {"classes": classes, "hidden": hidden}
     sizes |= {f"places[{name!r}]": min(place) for name, place in places.items()}
     for name, size in sizes.items():
@@ -134,9 +143,9 @@ def snapshot_heads(
     heads: dict[str, nn.Module] = {}
     for name, (channels, side) in places.items():
         generator = seeded("snapshot head", seed, name)
-        first = _linear(channels * side**2, hidden, generator)
+        first = _linear(channels * side**dims, hidden, generator)
         last = _linear(hidden, classes, generator)
-        heads[name] = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten(), first, nn.ReLU(), last)
+        heads[name] = nn.Sequential(pools[dims](side), nn.Flatten(), first, nn.ReLU(), last)
     return heads
 
 

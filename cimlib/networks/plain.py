@@ -10,6 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+#: Normalisations whose statistics are of a batch in training, and running ones afterwards.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:

@@ -11,8 +11,9 @@ from torch import nn
 from cimlib.chip.checkpoint import plain_state
 from cimlib.chip.crossbar import crossbars
 from cimlib.chip.fabrication import fresh
+from cimlib.devices.effects import require_kind
 from cimlib.remedies.base import Remedy
-from cimlib.remedies.budget import Budget, Costs
+from cimlib.remedies.budget import Budget, Costs, require_training
 from cimlib.remedies.chips import Kind
 from cimlib.training.objectives import CrossEntropy, Objective
 
@@ -29,6 +30,8 @@ class NoiseTraining(Remedy):
         images: how many are trained on; 0: all.
         objective: what is minimised.
         kind: of the chips that are trained for; ``None``: those that the network will be on.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for arguments of another kind.
     """
 
     epochs: int = 10
@@ -39,6 +42,12 @@ class NoiseTraining(Remedy):
 
     steps = ("train",)
     knows = frozenset({"the kind of chip", "images", "labels"})
+
+    def __post_init__(self) -> None:
+        require_training(self.epochs, self.lr, self.images)
+        require_kind("objective", self.objective, Objective, "CrossEntropy()")
+        if self.kind is not None:
+            require_kind("kind", self.kind, Kind, "Kind(hardware)")
 
     def prepare(self, network: nn.Module, kind: Kind, budget: Budget, costs: Costs) -> nn.Module:
         """The digital network after training: its weights end where the ranges of the arrays end."""

@@ -20,11 +20,12 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 
 from torch import nn
 
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_kind
 from cimlib.remedies.budget import Budget, Costs
 from cimlib.remedies.chips import Chip, Kind
 
-Knowledge = Literal["the kind of chip", "this chip", "images", "labels"]
+#: The last one nobody has: how the cells of this chip will have changed. What knows it is a bound, no remedy.
+Knowledge = Literal["the kind of chip", "this chip", "images", "labels", "the drift to come"]
 Step = Literal["train", "map", "retrain", "pulse", "compensate", "adapt"]
 
 #: The order in which remedies act, training before the chip is made and the rest on it.
@@ -63,7 +64,8 @@ class Treated(NamedTuple):
 
 
 class Remedy:
-    """Base of the remedies; does nothing. A subclass overrides what it needs of the three methods below."""
+    """Base of the remedies; does nothing. A subclass says in which steps it acts and what it has to know, and
+    overrides what it needs of :meth:`prepare`, :meth:`equip` and :meth:`act`, and of :meth:`verify`."""
 
     #: Steps in which it acts.
     steps: ClassVar[tuple[Step, ...]] = ()
@@ -74,6 +76,14 @@ class Remedy:
     def ahead(self) -> bool:
         """Whether it acts before any chip is made."""
         return bool(self.steps) and self.steps[-1] == "train"
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        """Raise ``ValueError`` for what can be seen beforehand not to work; ``model`` is the network on
+        hardware like that of ``chip``, without a chip."""
+        name = type(self).__name__
+        require(bool(self.steps), f"steps of {name}", self.steps, "one or more: a remedy that does something")
+        if "images" in self.knows:
+            budget.images(getattr(self, "images", 0))
 
     def prepare(self, network: nn.Module, kind: Kind, budget: Budget, costs: Costs) -> nn.Module:
         """Before the chip: the digital network to program; ``network`` itself is not changed."""
@@ -88,7 +98,14 @@ class Remedy:
         return self.equip(model, case)
 
     def treat(self, network: nn.Module, chip: Chip, budget: Budget) -> Treated:
-        """The digital ``network`` on ``chip`` after the remedy, with what that has cost."""
+        """The digital ``network`` on ``chip`` after the remedy, with what that has cost.
+
+        Raises as :meth:`apply` does.
+        """
+        require_kind("network", network, nn.Module, "a digital network")
+        require_kind("chip", chip, Chip, "Chip(Kind(hardware), number=7)")
+        require_kind("budget", budget, Budget, "Samples(x, y)")
+        self.verify(chip.kind.program(network, chip.t), chip, budget)
         costs = Costs()
         prepared = self.prepare(network, chip.kind, budget, costs)
         model = self.act(chip.holds(prepared), Case(prepared, chip, budget, costs=costs))
@@ -97,23 +114,33 @@ class Remedy:
     def apply(self, network: nn.Module, chip: Chip, budget: Budget) -> nn.Module:
         """The digital ``network`` (not changed) on ``chip`` after the remedy.
 
-        Raises ``ValueError``, before any work where that can be seen, if it cannot be done on this chip.
+        Raises ``ValueError``, before any work where that can be seen, if it cannot be done on this chip, and
+        ``TypeError`` for arguments of another kind.
         """
         return self.treat(network, chip, budget).model
 
 
+@dataclass(frozen=True, init=False)
 class Composed(Remedy):
-    """Several remedies, in the order given; none at all is to do nothing.
+    """Several remedies, in the order given, as in ``Composed(FaultMapping(), Retrained())``; none at all is
+    to do nothing. Those of a composed one among them are ``remedies`` of this one.
 
-    Raises ``ValueError`` for remedies out of the order of :data:`STEPS`, for two in one step, and for a step
-    behind pulses on the device: what stands in the cells then was asked for by no weight, so that there is
-    nothing with which a compensation or a digital stage could be compared.
+    Raises ``TypeError`` for what is no remedy, and ``ValueError`` for remedies that act in no step or out of
+    the order of :data:`STEPS`, for two in one step, and for a step behind pulses on the device: what stands
+    in the cells then was asked for by no weight, so that there is nothing with which a compensation or a
+    digital stage could be compared.
     """
 
+    remedies: tuple[Remedy, ...]
+
     def __init__(self, *remedies: Remedy) -> None:
-        self.remedies: tuple[Remedy, ...] = tuple(
-            part for one in remedies for part in (one.remedies if isinstance(one, Composed) else (one,))
-        )
+        for n, one in enumerate(remedies):
+            such = "Composed(*remedies)" if isinstance(one, (list, tuple)) else "Compensation(): an object"
+            require_kind(f"remedies[{n}]", one, Remedy, such)
+        parts = [one.remedies if isinstance(one, Composed) else (one,) for one in remedies]
+        object.__setattr__(self, "remedies", tuple(remedy for part in parts for remedy in part))
+        idle = [type(remedy).__name__ for remedy in self.remedies if not remedy.steps]
+        require(not idle, "remedies", idle, "remedies that act in a step; none at all to do nothing")
         steps = [step for remedy in self.remedies for step in remedy.steps]
         names = " + ".join(type(remedy).__name__ for remedy in self.remedies)
         ordered = all(STEPS.index(a) < STEPS.index(b) for a, b in pairwise(steps))
@@ -135,6 +162,13 @@ class Composed(Remedy):
     def knows(self) -> frozenset[Knowledge]:  # type: ignore[override]
         """What any of them has to know."""
         return frozenset[Knowledge]().union(*(remedy.knows for remedy in self.remedies))
+
+    def __repr__(self) -> str:
+        return f"Composed({', '.join(map(repr, self.remedies))})"
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        for remedy in self.remedies:
+            remedy.verify(model, chip, budget)
 
     def prepare(self, network: nn.Module, kind: Kind, budget: Budget, costs: Costs) -> nn.Module:
         for remedy in self.remedies:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from cimlib.chip.attachment import attach, state
 from cimlib.chip.crossbar import Crossbar, crossbars
+from cimlib.chip.layers import require_untransposed
 from cimlib.chip.stages import Adapter, FullRank
 from cimlib.devices.draws import seeded
 from cimlib.devices.drift import seconds
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_kind, require_whole
 from cimlib.methods.distillation import AdapterTraining
 from cimlib.methods.schedule import Schedule, greedy
-from cimlib.remedies.base import Case, Remedy
-from cimlib.remedies.budget import Costs
+from cimlib.remedies.base import Case, Knowledge, Remedy
+from cimlib.remedies.budget import Budget, Costs, require_training
 from cimlib.remedies.chips import Chip, Kind
 from cimlib.remedies.drift import Stages, carried
 from cimlib.training.objectives import Batch
@@ -76,6 +78,8 @@ class StagesTrainedAhead(Remedy):
         threshold: τ of the schedule, 0 < τ ≤ 1.
         check: validation images by which a set is judged; 0: all.
         kind: of the chips to train on; ``None``: those that the network will be on.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for stages or a kind that are none.
     """
 
     stages: Stages = field(default_factory=Stages)
@@ -89,12 +93,31 @@ class StagesTrainedAhead(Remedy):
     kind: Kind | None = None
 
     steps = ("adapt",)
-    knows = frozenset({"the kind of chip", "images"})
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:  # type: ignore[override]
+        """The kind of chip and images; for a schedule, whose sets are judged, labels too."""
+        known: tuple[Knowledge, ...] = ("the kind of chip", "images", *(("labels",) if self.times else ()))
+        return frozenset(known)
 
     def __post_init__(self) -> None:
-        require(self.instances >= 1, "instances", self.instances, "an integer ≥ 1")
+        require_kind("stages", self.stages, Stages, "Stages('vera', rank=4)")
+        require_training(self.epochs, self.lr, self.images, least=1)
+        require_whole("instances", self.instances, 1)
+        require_whole("check", self.check, 0)
+        require(not isinstance(self.times, str), "times", self.times, "a tuple, such as ('1 hour', '1 year')")
+        rising = all(a < b for a, b in pairwise([0.0, *map(seconds, self.times)]))
+        require(rising, "times", self.times, "positive and rising")
+        if self.kind is not None:
+            require_kind("kind", self.kind, Kind, "Kind(hardware)")
         allowed = "0 < threshold ≤ 1 with times, 0 without"
         require(bool(self.times) == (0 < self.threshold <= 1), "threshold", self.threshold, allowed)
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        self.stages.verify(model)
+        if self.times:
+            budget.validation(self.check)
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         self.stages.attach(model)
@@ -171,6 +194,8 @@ class CommonChange(Remedy):
     Args:
         instances: of the drift, ≥ 1.
         kind: of their chips; ``None``: of those that the network will be on.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for a kind that is none.
     """
 
     instances: int = 4
@@ -180,7 +205,14 @@ class CommonChange(Remedy):
     knows = frozenset({"the kind of chip"})
 
     def __post_init__(self) -> None:
-        require(self.instances >= 1, "instances", self.instances, "an integer ≥ 1")
+        require_whole("instances", self.instances, 1)
+        if self.kind is not None:
+            require_kind("kind", self.kind, Kind, "Kind(hardware)")
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        for layer in crossbars(model):
+            require_untransposed(layer.plain, layer.name, "CommonChange")
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         attach(model, FullRank)

@@ -11,9 +11,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from cimlib.chip.montecarlo import Evaluation, evaluate
-from cimlib.devices.effects import require
+from cimlib.devices.effects import require, require_whole
 from cimlib.training.fit import History, fit
-from cimlib.training.objectives import Batch, Objective
+from cimlib.training.objectives import Batch, Objective, labelled
 
 
 @dataclass
@@ -21,9 +21,10 @@ class Costs:
     """What was spent on a network and its chip.
 
     ``passes_ahead``: images that were trained on before the chip, counted once an epoch; ``passes``: those
-    for this chip. ``tests``: times that all its cells or amplifiers were measured; ``readings``: passes of
-    inputs through its arrays. ``pulses``, ``writes``: mean of a cell. ``images``: those that must be kept
-    beside the chip. ``sets``: of digital stages that are stored, whose size
+    for this chip, once more where their gradients were found to weigh weights. ``tests``: times that all its
+    cells or amplifiers were measured; ``readings``: passes of inputs through its arrays, of which training on
+    the chip needs one for each image of each epoch. ``pulses``, ``writes``: mean of a cell. ``images``: those
+    that must be kept beside the chip. ``sets``: of digital stages that are stored, whose size
     :func:`~.cost` tells, and ``set_times``, s, at which those of a schedule come into use; ``stored``:
     numbers beside those. ``seconds``, by step; ``histories`` of trainings, in their order.
     """
@@ -47,6 +48,14 @@ class Costs:
         start = time.perf_counter()
         yield
         self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - start
+
+
+def require_training(epochs: int, lr: float, images: int, least: int = 0) -> None:
+    """Raise ``ValueError`` for ``epochs`` < ``least``, a rate ``lr`` ≤ 0, or ``images`` < 0."""
+    require_whole("epochs", epochs, least)
+    real = isinstance(lr, (int, float)) and not isinstance(lr, bool) and 0 < lr < float("inf")
+    require(real, "lr", lr, "0 < lr < ∞")
+    require_whole("images", images, 0)
 
 
 READ = 250  # images per forward pass of a reading, unless a budget says otherwise
@@ -109,7 +118,8 @@ class Samples(Budget):
         seed: ≥ 0.
         held_out: images and labels for :meth:`validation`; ``None``: there are none.
 
-    Raises ``ValueError`` for arguments out of range.
+    Raises ``ValueError`` for arguments out of range and samples that are not finite, ``TypeError`` for what
+    are no tensors.
     """
 
     x: Tensor
@@ -119,9 +129,11 @@ class Samples(Budget):
     held_out: Batch | None = None
 
     def __post_init__(self) -> None:
-        require(len(self.x) == len(self.y) > 0, "len(x), len(y)", (len(self.x), len(self.y)), "equal and > 0")
-        require(self.batch >= 1, "batch", self.batch, "an integer ≥ 1")
-        require(self.seed >= 0, "seed", self.seed, "an integer ≥ 0")
+        labelled((self.x, self.y))
+        require_whole("batch", self.batch, 1)
+        require_whole("seed", self.seed, 0)
+        if self.held_out is not None:
+            labelled(self.held_out)
 
     def images(self, n: int = 0) -> Batch:
         return _first(n, (self.x, self.y))
@@ -134,5 +146,6 @@ class Samples(Budget):
 
 def _first(n: int, batch: Batch) -> Batch:
     x, y = batch
+    require_whole("n", n, 0)
     require(0 <= n <= len(x), "n", n, f"0 ≤ n ≤ {len(x)} (images)")
     return (x[:n], y[:n]) if n else batch

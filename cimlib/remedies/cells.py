@@ -1,28 +1,37 @@
 """What is done about the cells and amplifiers of one tested chip: the network moved, retrained, pulsed.
 
 All but pulses act off the chip, on what a test shows of it; what is read afterwards is the chip as it is.
+The test is of the chip at its time ``t``: on one that has aged they know the drift to come, which nobody does
+when the weights are programmed. That is a bound, of which they warn; :class:`~.RetrainedForLater` is meant as
+one.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from torch import nn
 
 from cimlib.chip.crossbar import crossbars
-from cimlib.devices.effects import Device, require
+from cimlib.chip.layers import require_untransposed
+from cimlib.devices.effects import Device, require, require_kind, require_whole
 from cimlib.methods.device_updates import on_device
 from cimlib.methods.freezing import frozen
 from cimlib.methods.mapping import mapped, mapped_jointly
 from cimlib.methods.placement_costs import Weighting, sensitivity
 from cimlib.methods.retraining import Retraining, adjusted
 from cimlib.remedies.base import Case, Knowledge, Remedy, Step
+from cimlib.remedies.budget import Budget, require_training
+from cimlib.remedies.chips import Chip
+from cimlib.training.fit import History
 from cimlib.training.objectives import Objective
 from cimlib.training.pulses import Pulses
 
-_WEIGHTINGS = ("uniform", "magnitude", "gradient", "fisher")
+_LEARNT = ("gradient", "fisher")  # found from the loss of images
+_WEIGHTINGS = ("uniform", "magnitude", *_LEARNT)
 _CHIP: frozenset[Knowledge] = frozenset({"this chip"})
 _TRAINED: frozenset[Knowledge] = frozenset({"this chip", "images", "labels"})
 
@@ -30,7 +39,26 @@ _TRAINED: frozenset[Knowledge] = frozenset({"this chip", "images", "labels"})
 class _Tested(Remedy):
     """A remedy that knows of the chip what a test shows."""
 
+    #: Whether it has to know the cells, not the amplifiers alone.
+    cells: ClassVar[bool] = True
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        self._require_test(chip)
+
+    def _require_test(self, chip: Chip) -> None:
+        name, known = type(self).__name__, chip.kind.cells_tested or not self.cells
+        said = f"one whose cells are tested, for {name}: Kind, Inspected; Retrained knows amplifiers alone"
+        require(known, "kind", type(chip.kind).__name__, said)
+
     def act(self, model: nn.Module, case: Case) -> nn.Module:
+        self._require_test(case.chip)
+        if case.chip.t and "the drift to come" not in self.knows:
+            warnings.warn(
+                f"{type(self).__name__} on a chip at t = {case.chip.t!r} knows when it programs how cells "
+                "will have drifted by then: a bound, no remedy. Chip(kind, number) is just programmed",
+                stacklevel=2,
+            )
         known = case.chip.tested(model)
         case.costs.tests += 1
         with case.costs.timed(self.steps[0]):
@@ -48,7 +76,8 @@ class FaultMapping(_Tested):
 
     Args:
         routing: ``"rows"``, which needs a router, or ``"joint"``, of hidden units, which does not.
-        weighting: what a weight counts; the last two are a :func:`~.sensitivity` on ``images`` images.
+        weighting: what a weight counts; the last two are a :func:`~.sensitivity` on ``images`` images, which
+            has to know labels.
         power: of the cost of an error, > 0.
         images: ≥ 1.
     """
@@ -59,13 +88,22 @@ class FaultMapping(_Tested):
     images: int = 1000
 
     steps = ("map",)
-    knows = _CHIP
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:  # type: ignore[override]
+        """This chip, and of a :func:`~.sensitivity` images with labels."""
+        return _TRAINED if self.weighting in _LEARNT else _CHIP
 
     def __post_init__(self) -> None:
         for name, known in (("routing", ("rows", "joint")), ("weighting", _WEIGHTINGS)):
             require(getattr(self, name) in known, name, getattr(self, name), ", ".join(map(repr, known)))
         require(0 < self.power < float("inf"), "power", self.power, "0 < power < ∞")
-        require(self.images >= 1, "images", self.images, "an integer ≥ 1")
+        require_whole("images", self.images, 1)
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        count, allowed = len(crossbars(model)), "'rows' for a network of one layer, which has no hidden units"
+        require(self.routing == "rows" or count > 1, "routing", self.routing, allowed)
 
     def change(self, known: nn.Module, case: Case) -> nn.Module:
         move = mapped if self.routing == "rows" else mapped_jointly
@@ -78,6 +116,7 @@ class FaultMapping(_Tested):
         perfect = copy.deepcopy(known)
         for layer in crossbars(perfect):
             layer.hardware = replace(layer.hardware, device=Device())
+        case.costs.passes += self.images
         return sensitivity(perfect, case.budget.images(self.images), self.weighting)
 
 
@@ -86,12 +125,15 @@ class Retrained(_Tested):
     """Every weight trained on, through what this chip makes of it; then programmed.
 
     With :class:`~.Retraining`, the default, errors of cells are trained around; with
-    :class:`~.CrossEntropy` behind amplifiers this is hardware-conscious training.
+    :class:`~.CrossEntropy` behind amplifiers this is hardware-conscious training. On a chip that has aged it
+    is a bound, with a warning.
 
     Args:
         epochs, lr: ≥ 0; > 0, of Adam.
         images: how many are trained on; 0: all.
         objective: what is minimised.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for an objective that is none.
     """
 
     epochs: int = 10
@@ -100,7 +142,12 @@ class Retrained(_Tested):
     objective: Objective = field(default_factory=Retraining)
 
     steps: ClassVar[tuple[Step, ...]] = ("retrain",)
-    knows = _TRAINED
+    knows: ClassVar[frozenset[Knowledge]] = _TRAINED
+    cells = False
+
+    def __post_init__(self) -> None:
+        require_training(self.epochs, self.lr, self.images)
+        require_kind("objective", self.objective, Objective, "Retraining()")
 
     def change(self, known: nn.Module, case: Case) -> nn.Module:
         batch = case.budget.images(self.images)
@@ -115,7 +162,10 @@ class Adjusted(_Tested):
     """Mapped and retrained layer by layer from the input: :func:`~.adjusted`.
 
     Args:
-        epochs: of all layers together, ≥ 1. Other arguments: see :func:`~.adjusted`.
+        epochs: of all layers together, ≥ 1; each layer has the same number, rounded up. Other arguments:
+            see :func:`~.adjusted`.
+
+    Raises ``ValueError`` for arguments out of range.
     """
 
     epochs: int = 10
@@ -128,10 +178,18 @@ class Adjusted(_Tested):
     steps = ("map", "retrain")
     knows = _TRAINED
 
+    def __post_init__(self) -> None:
+        require_training(self.epochs, self.lr, self.images, least=1)
+        known = ", ".join(map(repr, _WEIGHTINGS))
+        require(self.weighting in _WEIGHTINGS, "weighting", self.weighting, known)
+        require(0 < self.power < float("inf"), "power", self.power, "0 < power < ∞")
+        require(0 <= self.penalty < float("inf"), "penalty", self.penalty, "0 ≤ penalty < ∞")
+
     def change(self, known: nn.Module, case: Case) -> nn.Module:
         batch, stages = case.budget.images(self.images), len(crossbars(known))
         each = -(-self.epochs // stages)
-        case.costs.passes += each * stages * len(batch[1])
+        weighed = self.weighting in _LEARNT  # anew for each layer
+        case.costs.passes += (each + weighed) * stages * len(batch[1])
         return adjusted(
             known,
             batch,
@@ -142,6 +200,7 @@ class Adjusted(_Tested):
             power=self.power,
             penalty=self.penalty,
             batch_size=case.budget.batch,
+            histories=case.costs.histories,
         )
 
 
@@ -151,6 +210,8 @@ class Freezing(_Tested):
 
     Args:
         per_step: weights frozen at each step, ≥ 1. lr, images: as in :class:`Retrained`.
+
+    Raises ``ValueError`` for arguments out of range.
     """
 
     per_step: int = 10
@@ -159,6 +220,16 @@ class Freezing(_Tested):
 
     steps = ("retrain",)
     knows = _TRAINED
+
+    def __post_init__(self) -> None:
+        require_whole("per_step", self.per_step, 1)
+        require_training(1, self.lr, self.images)
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        for layer in crossbars(model):
+            require_untransposed(layer.plain, layer.name, "Freezing")
+            require(layer.hardware.array.w_max is not None, "w_max", None, "set, for weights that stay fixed")
 
     def change(self, known: nn.Module, case: Case) -> nn.Module:
         found = frozen(
@@ -170,7 +241,8 @@ class Freezing(_Tested):
             seed=case.budget.seed,
             batch_size=case.budget.batch,
         )
-        case.costs.passes += found.steps * case.budget.batch
+        case.costs.passes += 2 * found.images  # their gradients first, to choose what is fixed
+        case.costs.histories.append(found.history)
         return found.model
 
 
@@ -180,7 +252,9 @@ class DeviceUpdates(Remedy):
 
     Args:
         iterations: ≥ 0; at 0 nothing is touched.
-        pulses: the cells' answer to a pulse. lr, batch_size: of the updates. images: drawn from; 0: all.
+        pulses: the cells' answer to a pulse. lr, batch_size: of the updates. images: to draw from; 0: all.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for pulses that are none.
     """
 
     iterations: int = 20
@@ -192,13 +266,20 @@ class DeviceUpdates(Remedy):
     steps = ("pulse",)
     knows = frozenset({"images", "labels"})
 
+    def __post_init__(self) -> None:
+        require_whole("iterations", self.iterations, 0)
+        require_kind("pulses", self.pulses, Pulses, "Pulses()")
+        require_training(0, self.lr, self.images)
+        require_whole("batch_size", self.batch_size, 1)
+
     def act(self, model: nn.Module, case: Case) -> nn.Module:
         if not self.iterations:
             return model
+        batch = case.budget.images(self.images)
         with case.budget.autocast(), case.costs.timed("pulse"):
             done = on_device(
                 model,
-                case.budget.images(self.images),
+                batch,
                 self.pulses,
                 iterations=self.iterations,
                 lr=self.lr,
@@ -208,5 +289,8 @@ class DeviceUpdates(Remedy):
         cells = sum(layer.conductance.numel() for layer in crossbars(done.model))
         case.costs.pulses += done.pulses / cells
         case.costs.writes += done.writes / cells
-        case.costs.passes += self.iterations * self.batch_size
+        case.costs.passes += done.images
+        case.costs.readings += done.images
+        case.costs.images = max(case.costs.images, len(batch[1]))
+        case.costs.histories.append(History(list(done.losses)))
         return done.model

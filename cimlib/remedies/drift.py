@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from cimlib.chip.attachment import attach
 from cimlib.chip.crossbar import Crossbar, crossbars
+from cimlib.chip.layers import require_untransposed
 from cimlib.chip.stages import Adapter, DoRA, LoRA
 from cimlib.chip.vera import Projections, VeRA, projections
 from cimlib.devices.draws import seeded
-from cimlib.devices.effects import require
-from cimlib.methods.compensation import compensate, recalibrate_batchnorm
+from cimlib.devices.effects import require, require_kind, require_whole
+from cimlib.methods.compensation import compensate, recalibrate_batchnorm, tracking
 from cimlib.methods.distillation import AdapterTraining, distil
-from cimlib.remedies.base import Case, Remedy, Step
-from cimlib.remedies.budget import READ
+from cimlib.remedies.base import Case, Knowledge, Remedy, Step
+from cimlib.remedies.budget import READ, Budget, require_training
 from cimlib.remedies.cells import Retrained
+from cimlib.remedies.chips import Chip
 
 Stage = Literal["lora", "dora", "vera"]
 #: The kinds of digital stages.
@@ -35,19 +37,33 @@ class Compensation(Remedy):
     Args:
         per: one factor for a ``"layer"``, or for each ``"column"``.
         images: read-out by so many images, which are kept; 0: by one row after the other.
+
+    Raises ``ValueError`` for arguments out of range, and on cells that have no clock: there is nothing that
+    it could compensate.
     """
 
     per: Literal["layer", "column"] = "layer"
     images: int = 0
 
     steps = ("compensate",)
-    knows = frozenset({"this chip"})
 
     def __post_init__(self) -> None:
         require(self.per in ("layer", "column"), "per", self.per, "'layer', 'column'")
-        require(self.images >= 0, "images", self.images, "an integer ≥ 0")
+        require_whole("images", self.images, 0)
+
+    @property
+    def knows(self) -> frozenset[Knowledge]:  # type: ignore[override]
+        """This chip, and images if it is read out by them."""
+        return frozenset({"this chip", "images"} if self.images else {"this chip"})
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        for layer in crossbars(model):
+            require_untransposed(layer.plain, layer.name, "Compensation")
+        _require_clock(model)
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        _require_clock(model)
         x = case.budget.images(self.images)[0] if self.images else None
         case.costs.readings += self.images or max(prod(layer.weight_shape[1:]) for layer in crossbars(model))
         case.costs.images = max(case.costs.images, self.images)
@@ -60,12 +76,21 @@ class BatchNormStatistics(Remedy):
 
     Args:
         images: how many are read, without labels; 0: all.
+
+    Raises ``ValueError`` for arguments out of range, and for a network without BatchNorm.
     """
 
     images: int = 10
 
     steps = ("adapt",)
     knows = frozenset({"this chip", "images"})
+
+    def __post_init__(self) -> None:
+        require_whole("images", self.images, 0)
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        tracking(model)
 
     def act(self, model: nn.Module, case: Case) -> nn.Module:
         x, _ = case.budget.images(self.images)
@@ -84,6 +109,7 @@ class RetrainedForLater(Retrained):
     """
 
     steps: ClassVar[tuple[Step, ...]] = ("adapt",)
+    knows: ClassVar[frozenset[Knowledge]] = frozenset({*Retrained.knows, "the drift to come"})
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,8 @@ class Stages:
     Args:
         kind: which; rank: ≥ 1; seed: of what is random in them, ≥ 0.
         shared: whether the projections of VeRA are the same for all layers.
+
+    Raises ``ValueError`` for arguments out of range.
     """
 
     kind: Stage = "dora"
@@ -102,7 +130,13 @@ class Stages:
 
     def __post_init__(self) -> None:
         require(self.kind in STAGES, "kind", self.kind, ", ".join(map(repr, STAGES)))
-        require(self.rank >= 1, "rank", self.rank, "an integer ≥ 1")
+        require_whole("rank", self.rank, 1)
+        require_whole("seed", self.seed, 0)
+
+    def verify(self, model: nn.Module) -> None:
+        """Raise ``ValueError`` for a network, on hardware, with layers that can have no stage."""
+        for layer in crossbars(model):
+            require_untransposed(layer.plain, layer.name, f"stage {self.kind!r}")
 
     def attach(self, *models: nn.Module) -> None:
         """Give all ``models``, the same network on several chips, one and the same set, not yet trained."""
@@ -132,6 +166,8 @@ class CalibratedStages(Remedy):
         training: ``"distilled"`` layer by layer (:func:`~.distil`), or ``"end to end"``
             (:class:`~.AdapterTraining`).
         inputs: from which a layer is distilled.
+
+    Raises ``ValueError`` for arguments out of range, ``TypeError`` for stages that are none.
     """
 
     stages: Stages = field(default_factory=Stages)
@@ -148,7 +184,12 @@ class CalibratedStages(Remedy):
         known = ("distilled", "end to end")
         require(self.training in known, "training", self.training, ", ".join(map(repr, known)))
         require(self.inputs in ("student", "teacher"), "inputs", self.inputs, "'student', 'teacher'")
-        require(self.images >= 0, "images", self.images, "an integer ≥ 0")
+        require_training(self.epochs, self.lr, self.images)
+        require_kind("stages", self.stages, Stages, "Stages('dora', rank=2)")
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        self.stages.verify(model)
 
     def equip(self, model: nn.Module, case: Case) -> nn.Module:
         self.stages.attach(model)
@@ -158,9 +199,10 @@ class CalibratedStages(Remedy):
         model, budget, batch = self.equip(model, case), case.budget, case.budget.images(self.images)
         with case.costs.timed("adapt"):
             if self.training == "end to end":
-                budget.train(model, AdapterTraining(case.network), batch, epochs=self.epochs, lr=self.lr)
+                objective = AdapterTraining(case.network)
+                histories = [budget.train(model, objective, batch, epochs=self.epochs, lr=self.lr)]
             else:
-                distil(
+                found = distil(
                     model,
                     case.network,
                     batch[0],
@@ -171,10 +213,20 @@ class CalibratedStages(Remedy):
                     batch_size=budget.batch,
                     cosine=True,
                 )
+                histories = list(found.values())
+        case.costs.histories += histories
+        # distilled, each array is given each image once, and what it answers is kept
+        case.costs.readings += len(batch[0]) * (self.epochs if self.training == "end to end" else 1)
         case.costs.sets += 1
         case.costs.images = max(case.costs.images, len(batch[0]))
         case.costs.passes += self.epochs * len(batch[0])
         return model
+
+
+def _require_clock(model: nn.Module) -> None:
+    devices = {layer.hardware.cell for layer in crossbars(model)}
+    clock = any(layer.hardware.has_clock for layer in crossbars(model))
+    require(clock, "device", sorted(map(str, devices)), "cells that drift, such as PCM(), for a Compensation")
 
 
 def carried(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from cimlib.bench.measurement import measured
 from cimlib.chip.crossbar import Crossbar, crossbars, fabricated
 from cimlib.chip.fabrication import fabricate
 from cimlib.devices.draws import seeded
-from cimlib.devices.effects import StuckAt, require
+from cimlib.devices.effects import StuckAt, require, require_whole
 from cimlib.methods.mapping import mapped
 from cimlib.remedies.chips import Kind
 
@@ -24,7 +24,7 @@ class Inspected(Kind):
         missed: fraction of the stuck cells that the test takes for good ones.
         false_alarms: fraction of the good cells that it takes for stuck ones, as often on as off.
         mismeasured: std of ln g of what is wrong with each measured spread of a cell, ≥ 0.
-        spares, tile: of the layout, as in :func:`~.mapped`.
+        spares, tile: of the layout, as in :func:`~.mapped`: spare rows ≥ 0; (rows, columns) ≥ 1, or none.
 
     Raises ``ValueError`` for arguments out of range.
     """
@@ -36,10 +36,16 @@ class Inspected(Kind):
     tile: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("missed", "false_alarms"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), f"0 ≤ {name} ≤ 1")
         finite = 0 <= self.mismeasured < float("inf")
         require(finite, "mismeasured", self.mismeasured, "0 ≤ mismeasured < ∞ (std of ln g)")
+        require_whole("spares", self.spares, 0)
+        sizes = (
+            isinstance(self.tile, tuple) and [isinstance(n, int) and n >= 1 for n in self.tile] == [True] * 2
+        )
+        require(self.tile is None or sizes, "tile", self.tile, "None or (rows, columns), integers ≥ 1")
 
     def lay(self, model: nn.Module) -> nn.Module:
         """A test speaks of cells where they lie, so that the layout comes first."""
@@ -89,19 +95,34 @@ def _stuck(layer: Crossbar) -> tuple[float, float]:
 class Emulated(Kind):
     """Amplifiers that are measured for an emulator of the chip, which knows nothing of how its cells scatter.
 
-    Programming errors with a ``sigma`` are unknown to it; of stuck cells and drift it knows everything.
+    Programming errors with a ``sigma`` are unknown to it; of stuck cells and drift it knows everything. A
+    programming error without one, such as that of :class:`~.PCM` or :class:`~.Levels`, is refused when the
+    emulator is made: it would know that cell by cell.
 
     Args:
         error: std of each reading, V, ≥ 0; see :func:`~.measured`.
         seed: of the errors, ≥ 0.
+
+    Raises ``ValueError`` for arguments out of range.
     """
 
     error: float = 0.0
     seed: int = 0
 
+    cells_tested = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.error < float("inf"), "error", self.error, "0 ≤ error < ∞ (V)")
+        require_whole("seed", self.seed, 0)
+
     def test(self, model: nn.Module, number: int) -> nn.Module:
         """The emulator: amplifiers as they are measured, cells without the spread of their programming."""
         for module in fabricated(model):
+            for effect in module.hardware.cell.effects:
+                known = "programming" in effect.draws(()) and not hasattr(effect, "sigma")
+                said = "a programming error with a sigma, which the emulator leaves out: Gaussian, Lognormal"
+                require(not known, f"device of layer {module.name!r}", effect, said)
             if any(hasattr(effect, "sigma") for effect in module.hardware.cell.effects):
                 module.hardware = replace(module.hardware, device=module.hardware.cell.with_sigma(0.0))
         return measured(fabricate(model, number), self.error, seed=self.seed)

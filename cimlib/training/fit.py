@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cimlib.devices.effects import require
 from cimlib.networks.participation import none_left_out, verify
 from cimlib.networks.plain import evaluating
-from cimlib.training.objectives import Batch, Objective, require_labels
+from cimlib.training.objectives import Batch, Objective, class_dim
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -29,15 +29,15 @@ class History:
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
 
-    Raises ``ValueError`` for labels of another shape than the outputs without their last dimension, the
-    classes, and ``FloatingPointError`` for outputs that are not finite.
+    Raises ``ValueError`` for labels of another shape than that of a classification, see :func:`class_dim`, and
+    ``FloatingPointError`` for outputs that are not finite.
     """
     with evaluating(model):
         logits = model(x)
-    require_labels(logits, y)
+    dim = class_dim(tuple(logits.shape), tuple(y.shape))
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("outputs are not finite: look at the weights and the inputs before them")
-    hit: Tensor = (logits.argmax(-1) == y).float().mean(0)
+    hit: Tensor = (logits.argmax(dim) == y).float().mean(0)
     return 100 * hit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,8 +11,6 @@ from torch.nn import functional as F
 from cimlib.devices.effects import require
 
 Batch = tuple[Tensor, Tensor]
-
-NONE = -(2**31)  # a label that nobody gives: torch leaves −100 out of a sum, but not out of the mean
 
 
 class Objective:
@@ -36,27 +35,19 @@ class Objective:
         """Undo :meth:`setup`; nothing by default."""
 
 
-def require_labels(logits: Tensor, y: Tensor) -> None:
-    """Raise ``ValueError`` unless ``y`` has a label for each row of ``logits``, whose last dimension are the
-    classes."""
-    require(logits.shape[-1] > 1, "classes", logits.shape[-1], "two or more: two outputs for one logit")
-    found, wanted = tuple(y.shape), tuple(logits.shape[:-1])
-    allowed = f"{wanted} for outputs {tuple(logits.shape)}: classes last, y.squeeze(1) for labels (n, 1)"
-    require(found == wanted, "shape of y", found, allowed)
-
-
 class CrossEntropy(Objective):
     """Mean cross-entropy of the logits: plain training, and noise injection on a fresh network.
 
     Logits (batch, classes) with labels (batch,), or of replicas (batch, S, classes) with (batch, S):
-    then the sum over replicas of each one's mean, so that each trains as if alone.
+    then the sum over replicas of each one's mean, so that each trains as if alone. Of sequences and images
+    likewise the sum over all positions; see :func:`classified` for their shapes.
 
     Args:
         scale: factor of the logits, > 0. Voltages end at the rails, so that behind amplifiers logits in
             units of the input span cannot grow until the softmax is sharp; ``scale`` sharpens it.
 
-    Raises ``ValueError`` for a ``scale`` out of range, and for labels of another shape than the outputs
-    without their last dimension, the classes.
+    Raises ``ValueError`` for a ``scale`` out of range, and at the first batch for outputs and labels that are
+    no classification.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -65,9 +56,83 @@ class CrossEntropy(Objective):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         x, y = batch
-        logits = model(x)
-        require_labels(logits, y)
-        logits = logits.flatten(0, -2)
+        logits, labels = classified(model(x), y)
         if self.scale != 1:
             logits = self.scale * logits
-        return F.cross_entropy(logits, y.flatten(), reduction="sum", ignore_index=NONE) / len(y)
+        return F.cross_entropy(logits, labels, reduction="sum") / len(y)
+
+
+def labelled(data: Batch) -> Batch:
+    """``data`` itself, samples x (n, ...) and labels y (n, ...), if one can compute with it.
+
+    Raises ``TypeError`` for what is no pair of tensors, ``ValueError`` for unequal or no samples and for
+    samples that are not finite.
+    """
+    pair = isinstance(data, (tuple, list)) and [isinstance(part, Tensor) for part in data] == [True, True]
+    if not pair:
+        raise TypeError(f"data = a {type(data).__name__} is not allowed; allowed: a pair of tensors (x, y)")
+    x, y = data
+    require(len(x) == len(y) > 0, "len(x), len(y)", (len(x), len(y)), "equal and > 0")
+    require_finite_samples(x)
+    return x, y
+
+
+def require_finite_samples(x: Tensor) -> None:
+    """Raise ``ValueError`` for samples ``x`` (n, ...) with a NaN or an infinity, or for none at all."""
+    require(len(x) > 0, "len(x)", len(x), "> 0")
+    finite = x.isfinite().flatten(1).all(1) if x.dim() > 1 else x.isfinite()
+    bad = int((~finite).sum())
+    require(bad == 0, "x", f"not finite in {bad} of {len(x)} samples", "finite numbers")
+
+
+def class_dim(shape: tuple[int, ...], labels: tuple[int, ...]) -> int:
+    """The dimension of outputs of ``shape`` in which the classes are, −1 or 1.
+
+    Args:
+        labels: their shape: (n, ...) for outputs (n, ..., classes), the classes last wherever that fits, or
+            (n, height, width) for outputs (n, classes, height, width), as in torch's cross-entropy.
+
+    Raises ``ValueError`` for a single logit, for labels of any other shape, and for images of as many
+    positions in a row and a column as classes, of which it cannot be told.
+    """
+    require(
+        len(shape) >= 2, "shape of the output", shape, "(n, classes), (n, ..., classes), (n, classes, ...)"
+    )
+    last, second = shape[:-1] == labels, (shape[0], *shape[2:]) == labels
+    allowed = f"{shape[:-1]} or {(shape[0], *shape[2:])} for outputs {shape}; y.squeeze(1) for labels (n, 1)"
+    require(last or second, "shape of y", labels, allowed)
+    clear = len(shape) < 4 or last != second
+    require(clear, "shape of the output", shape, "not as many classes as positions: which are which?")
+    classes = shape[-1] if last else shape[1]
+    require(classes > 1, "classes", classes, "two or more: of one logit the cross-entropy is always 0")
+    return -1 if last else 1
+
+
+def positions(logits: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (m, classes) and labels (m,) int64 of everything that is classified, whatever the labels are.
+
+    Args:
+        logits: (n, classes) with labels (n,); of replicas and sequences (n, S, classes) with (n, S); of
+            images (n, classes, height, width) with (n, height, width).
+
+    Raises ``ValueError`` as :func:`class_dim` does, and for labels that are no whole numbers.
+    """
+    tensor = isinstance(logits, Tensor)
+    require(tensor, "output", type(logits).__name__, "a tensor (n, classes), or an objective of your own")
+    whole = not (y.is_floating_point() or y.is_complex())
+    require(whole, "dtype of y", y.dtype, "whole numbers, the classes, or an objective of your own")
+    dim = class_dim(tuple(logits.shape), tuple(y.shape))
+    return logits.movedim(dim, -1).flatten(0, -2), y.flatten().long()
+
+
+def require_classes(y: Tensor, classes: int) -> None:
+    """Raise ``ValueError`` for labels ``y`` that are not among 0 … ``classes`` − 1."""
+    found = y[(y < 0) | (y >= classes)][:1].tolist()
+    require(not found, "label", found, f"0 … {classes - 1}, or an objective of your own")
+
+
+def classified(logits: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`positions`, which see; raises ``ValueError`` for labels that are no classes, too."""
+    logits, y = positions(logits, y)
+    require_classes(y, logits.shape[-1])
+    return logits, y

@@ -35,6 +35,8 @@ from cimlib.remedies import (
 )
 from cimlib.training import CrossEntropy
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*a bound, no remedy")  # chips here have aged
+
 X, Y = load("digits", "train", 120)
 BUDGET = Samples(X, Y, batch=40, held_out=load("digits", "val", 60))
 REMEDIES = [

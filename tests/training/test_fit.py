@@ -113,17 +113,16 @@ def test_accuracy_leaves_the_mode_as_it_was(data):
     assert model.training
 
 
-def test_labels_that_do_not_belong_to_the_last_dimension_are_refused():
-    """Eight classes at 8 × 8 points, classes second: all sizes agree, and every number would be wrong."""
+def test_labels_of_which_it_cannot_be_told_where_their_classes_are_are_refused():
+    """Eight classes at 8 × 8 points, classes second: all sizes agree, and every number might be wrong."""
     points, labels = nn.Conv2d(1, 8, 1), torch.zeros(2, 8, 8, dtype=torch.int64)
     x = torch.rand(2, 1, 8, 8)
     CrossEntropy()(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), (x, labels[:, 0, 0]))
-    for call in (
-        lambda: CrossEntropy()(points, (x[:, :, :4], labels[:, :4])),
-        lambda: accuracy(points, x, labels[:, :1]),
-    ):
-        with pytest.raises(ValueError, match=r"shape of y = .* allowed: .*classes last"):
-            call()
+    CrossEntropy()(points, (x[:, :, :4], labels[:, :4])), accuracy(points, x[:, :, :4], labels[:, :4])
+    for y, words in ((labels, "which are which"), (labels[:, :1], r"shape of y = \(2, 1, 8\)")):
+        for call in (lambda y=y: CrossEntropy()(points, (x, y)), lambda y=y: accuracy(points, x, y)):
+            with pytest.raises(ValueError, match=words):
+                call()
 
 
 def test_accuracy_of_labels_in_a_column_is_refused_and_not_of_every_pair():
