@@ -172,12 +172,12 @@ def require_called(model: nn.Module, names: Collection[str]) -> None:
         traced += 1
         called |= {str(node.target) for node in graph.nodes if node.op == "call_module"}
         got = (str(node.target) for node in graph.nodes if node.op == "get_attr" and _computes(node))
-        same = {id(p): name for name, p in trial.named_parameters()}
-        read |= {same.get(id(_attribute(trial, target)), target) for target in got}
+        weights = {id(trial.get_submodule(name).weight): name for name in names}
+        read |= {weights.get(id(_attribute(trial, target)), "") for target in got}
     if not traced:
         return
     own = {id(model.get_submodule(name)) for name in called}
-    around = sorted(name for name in names if f"{name}.weight" in read)
+    around = sorted(read & set(names))
     require(not around, "layers", around, "layers whose weight nothing but themselves reads; " + _AROUND)
     never = sorted(name for name in names if id(model.get_submodule(name)) not in own)
     require(traced < 2 or not never, "layers", never, "layers that a forward pass calls; " + _AROUND)

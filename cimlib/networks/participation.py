@@ -98,7 +98,7 @@ def none_left_out(model: nn.Module) -> Iterator[nn.Module]:
         if any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
             hooks.enter_context(torch.compiler.set_stance("force_eager"))
         for module in watched:
-            hooks.enter_context(module.register_forward_pre_hook(called))
+            hooks.enter_context(module.register_forward_pre_hook(called, prepend=True))
             hooks.enter_context(module.register_forward_hook(left, always_call=True))
         hooks.enter_context(readers)
         yield model

@@ -141,7 +141,9 @@ ROUND = {
     "only the bias": Net(lambda m, x: m.a(x) + m.b.bias, a=nn.Linear(4, 3), b=nn.Linear(3, 3)),
 }
 HIDDEN = {
-    "reads it besides": lambda m, x: m.b(m.a(x)) @ m.a.weight if bool(x.isfinite().all()) else x,
+    "reads it besides": lambda m, x: (
+        m.b(x) + F.linear(m.a(x) @ m.a.weight, m.a.weight) if bool(x.isfinite().all()) else x
+    ),
     "by value": lambda m, x: m.a(x) if bool(x.isfinite().all()) else m.b(x),
     "reads the weight": lambda m, x: F.linear(x, m.b.weight) if float(x.sum()) < 1e9 else m.b(m.a(x)),
 }
@@ -171,7 +173,7 @@ def test_what_cannot_is_refused_by_evaluate_and_fit_with_the_layers(how):
 def test_a_layer_that_an_object_keeps_besides_is_refused_with_the_attribute(held):
     model = Net(lambda m, x: m.a(x), a=nn.Linear(4, 3))
     model.steps = held(model.a)
-    with pytest.raises(ValueError, match="steps = \"layer 'a' besides\".*ModuleList"):
+    with pytest.raises(ValueError, match=r"0\.steps = \"layer '0\.a' besides\".*ModuleList"):
         program(nn.Sequential(model), NOISY, layers=["0.a"])
 
 

@@ -225,11 +225,11 @@ def test_chips_held_one_after_the_other_before_one_backward_are_right_or_refused
         else:
             with pytest.raises(RuntimeError, match=r"layer '[ab]' is computed again in a backward pass"):
                 loss.backward()
+    model = fabricate(program(Network(saved), NOISY), 3)
+    loss = model(batch()[0]).sum()
+    fresh(model, 0)
     with pytest.raises(RuntimeError, match="chip None.*chip 3|of which pass"):
-        model = fabricate(program(Network(saved), NOISY), 3)
-        out = model(batch()[0])
-        fresh(model, 0)
-        out.sum().backward()
+        loss.backward()
 
 
 def test_features_of_one_pass_and_the_output_of_another_have_each_their_own_errors():
