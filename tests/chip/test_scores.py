@@ -313,11 +313,15 @@ def test_a_loader_of_other_samples_for_every_chip_is_refused():
 def test_hooks_that_change_a_layers_weights_at_every_call_are_followed():
     model = fabricate(chip(), 3)
     evaluated = evaluate(model, X, Y, chips=[3]).mean
-    handle = model[1].register_forward_pre_hook(lambda layer, inputs: layer.weight.data.mul_(-1))
+    handle = model[1].register_forward_pre_hook(turn)
     with torch.no_grad():
         model(X)  # turns the signs, and evaluate turns them back
     assert evaluate(model, X, Y, chips=[3]).mean == evaluated
     handle.remove()
+
+
+def turn(layer, inputs):
+    layer.weight.data.mul_(-1)
 
 
 def test_labels_that_torch_leaves_out_are_refused_in_training():
