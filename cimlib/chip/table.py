@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from dataclasses import dataclass, replace
 from os import PathLike
 
@@ -61,12 +62,13 @@ def with_conductances(
             chip.
         table: rows as of :func:`conductances`, in any order, or a CSV file of them. The conductance is in
             ``conductance_uS``, or with S, mS, nS; ``part``, ``slice``, ``side`` and the kernel's columns may
-            be left out where all are 0 (``cells``). If there are targets, they must be the chip's.
+            be left out where all are 0 (``cells``). If there are targets, they must be the chip's. Other
+            columns are left alone, unless their name looks like one of these misspelt.
         slack: how far a measured cell may lie outside the array's range, as a fraction of it, ≥ 0.
 
     Raises ``ValueError`` naming layer, row and value for cells that are missing, unknown, there twice, or out
-    of range, for a column without a known unit, targets of another network, and layers in another order
-    (:class:`.Mapped`).
+    of range, for a column without a known unit or with a misspelt name, targets of another network, and
+    layers in another order (:class:`.Mapped`).
     """
     require(0 <= slack < float("inf"), "slack", slack, "0 ≤ slack < ∞ (fraction of the range)")
     table = table if isinstance(table, pd.DataFrame) else read_table(table)
@@ -167,6 +169,7 @@ def _places(parts: list[_Part]) -> pd.DataFrame:
 def _matched(table: pd.DataFrame, parts: list[_Part], slack: float) -> NDArray[np.float64]:
     """Measured conductances of the cells of all ``parts``, µS, checked and in their order."""
     unit = unit_of(table, "conductance")
+    _require_known(table)
     measured = pd.DataFrame({"conductance": microsiemens(table, "conductance")})
     expected = _places(parts)
     kernels = [str(name) for name in table.columns if str(name).startswith("kernel_")]
@@ -204,6 +207,19 @@ def _matched(table: pd.DataFrame, parts: list[_Part], slack: float) -> NDArray[n
                 same, f"targets of layer {part.layer.name!r}", said, "a table of the network on this chip"
             )
     return values
+
+
+def _require_known(table: pd.DataFrame) -> None:
+    """Refuse columns of ``table`` that look like one of those that are read, but are none of them."""
+    quantities = [f"{quantity}_{unit}" for quantity in ("conductance", "target") for unit in UNITS]
+    known = [*_NAMES, *_AXES, *(f"kernel_{i}" for i in (1, 2, 3)), *quantities]
+    lower = {name.lower(): name for name in known}
+    for column in map(str, table.columns):
+        plain = column.replace("µ", "u").replace("μ", "u")
+        near = difflib.get_close_matches(plain.lower(), list(lower), 1, cutoff=0.8)
+        read = plain in known or plain.startswith(("kernel_", "conductance_", "target_"))
+        meant = lower[near[0]] if near else ""
+        require(read or not near, "column", column, f"{meant!r}, if that is meant; else a name less like it")
 
 
 def _check_range(part: _Part, values: NDArray[np.float64], unit: str, slack: float) -> None:

@@ -9,12 +9,13 @@ from itertools import pairwise
 from os import PathLike
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cimlib.devices.draws import Draw
 from cimlib.devices.effects import Effect, require, straight_through
-from cimlib.devices.measurements import microsiemens, read_table
+from cimlib.devices.measurements import microsiemens, read_table, require_plausible_unit
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,21 @@ class Levels(Effect):
         """Levels of a CSV file, one a row: ``mean`` and ``std`` of their conductance.
 
         The headers say the units: ``mean_uS`` or with S, mS, nS; ``std_uS`` likewise. Other columns are left
-        alone. Raises ``ValueError`` naming column, row and value for what is no such table or no such levels.
+        alone. Raises ``ValueError`` naming column, row and value for what is no such table or no such levels,
+        and for what looks like another unit or swapped columns: means below 10⁻³ of their unit (unless that
+        is S), a spread larger than the whole range of the means, or spreads none of which is 10⁻⁶ of it (all
+        0 is taken).
         """
         table = read_table(path)
         means, stds = (microsiemens(table, quantity) for quantity in ("mean", "std"))
+        require_plausible_unit(table, "mean")
+        span, largest = float(np.ptp(means)), float(stds.max())
+        fits = len(means) < 2 or span == 0 or largest == 0 or 1e-6 * span <= largest <= span
+        allowed = (
+            f"from {1e-6 * span:.3g} to {span:.3g} µS, the range of the means; is the unit another, or are "
+        )
+        allowed += "the columns swapped?"
+        require(fits, "largest std (µS)", largest, allowed)
         return cls(tuple(means.tolist()), tuple(stds.tolist()))
 
     @property

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from cimlib.devices.effects import require
-from cimlib.devices.measurements import microsiemens, read_table, whole_numbers
+from cimlib.devices.measurements import microsiemens, read_table, require_plausible_unit, whole_numbers
 from cimlib.training.pulses import LABEL_MAX, Pulses
 
 Values = NDArray[np.float64]
 
+_START = 0.05  # largest standard deviation of the starts, as a fraction of the range
 _WHOLE = 0.02  # misfit up to which a sweep counts as one crossing of the range
 
 
@@ -48,7 +49,7 @@ class MeasuredPulses:
     def __str__(self) -> str:
         cell = self.pulses
         return (
-            f"{self.g_min:.1f} … {self.g_max:.1f} µS in {cell.levels} pulses up, {cell.down} down; "
+            f"{self.g_min:.4g} … {self.g_max:.4g} µS in {cell.levels} pulses up, {cell.down} down; "
             f"labels {cell.potentiation:.1f} up, {cell.depression:.1f} down; "
             f"one pulse spreads by {100 * cell.cycle_to_cycle:.1f} % of the range, "
             f"steps of {self.cells} cell(s) by {100 * cell.device_to_device:.0f} %; "
@@ -64,15 +65,18 @@ class _Sweep(NamedTuple):
     direction: int
     pulses: Values
     g: Values
+    first: float  # number of its first reading
 
 
 def fit_pulses(path: str | PathLike[str], *, limit: float = 0.05) -> MeasuredPulses:
     r"""Fit :class:`.Pulses` to a measured update curve.
 
     The file is CSV in UTF-8, a reading a row, in the order in which they were made: ``pulse``, a whole number
-    that rises within a sweep and of which only differences count; ``direction``, ``up`` or ``down``; the
-    conductance with its unit, ``conductance_uS`` or S, mS, nS; and ``cycle`` and ``cell`` if there are
-    several. The first reading of a sweep is where it starts.
+    that rises within a sweep; ``direction``, ``up`` or ``down``; the conductance with its unit,
+    ``conductance_uS`` or S, mS, nS; and ``cycle`` and ``cell`` if there are several. The first reading of a
+    sweep is where it starts. All sweeps of one direction start at one ``pulse``, the lowest of them 0 or 1,
+    and at one conductance: to a standard deviation of 5 % of the range of all readings, as if half of them
+    lay 10 % from the others.
 
     1. Range and labels: least squares on the mean curve, in which each sweep crosses the range. So
        ``levels`` and ``levels_down`` are its numbers of pulses. If that leaves more than 2 % of the range,
@@ -91,7 +95,8 @@ def fit_pulses(path: str | PathLike[str], *, limit: float = 0.05) -> MeasuredPul
     Returns the cell, its range and the residual. Wear cannot be seen in such a file: ``endurance`` is
     infinite. Derived here.
     Raises ``ValueError`` naming column, row and value for a file that is no such table, sweeps that do not
-    rise or fall, and a curve that the model misses by more than ``limit``.
+    rise or fall or that start at different places, values that look like S under the header of a smaller unit
+    (the largest is below 10⁻³ of it), and a curve that the model misses by more than ``limit``.
     """
     require(0 < limit < math.inf, "limit", limit, "0 < limit < ∞ (fraction of the range)")
     sweeps = _sweeps(read_table(path))
@@ -122,6 +127,7 @@ def _sweeps(table: pd.DataFrame) -> list[_Sweep]:
     directions = table["direction"].str.lower()
     odd = sorted(set(directions) - {"up", "down"})
     require(not odd, "direction", odd, "'up' or 'down'")
+    require_plausible_unit(table, "conductance")
     rows = pd.DataFrame({"pulse": whole_numbers(table, "pulse"), "g": microsiemens(table, "conductance")})
     rows["direction"] = directions.to_numpy()
     for name in ("cell", "cycle"):
@@ -135,16 +141,31 @@ def _sweeps(table: pd.DataFrame) -> list[_Sweep]:
         require(rising, f"pulse in the {name}", "not rising", "rising numbers; several runs need a 'cycle'")
         sign = 1 if direction == "up" else -1
         moved = float(g[-1] - g[0])
-        require(
-            sign * moved > 0,
-            f"change along the {name}",
-            f"{moved:g} µS",
-            f"a conductance that goes {direction}",
-        )
-        sweeps.append(_Sweep(str(cell), str(cycle), sign, pulse - pulse[0], g))
+        wanted = f"a conductance that goes {direction}"
+        require(sign * moved > 0, f"change along the {name}", f"{moved:g} µS", wanted)
+        sweeps.append(_Sweep(str(cell), str(cycle), sign, pulse - pulse[0], g, float(pulse[0])))
     both = {s.direction for s in sweeps} == {1, -1}
     require(both, "direction", sorted(set(directions)), "sweeps up and sweeps down")
+    _require_one_start(sweeps)
     return sweeps
+
+
+def _require_one_start(sweeps: list[_Sweep]) -> None:
+    """Refuse sweeps of one direction that start at different pulses or conductances, or late."""
+    span = float(np.ptp(np.concatenate([s.g for s in sweeps])))
+    for direction, sign in (("up", 1), ("down", -1)):
+        numbers = sorted({s.first for s in sweeps if s.direction == sign})
+        allowed = "one number; count every sweep from 0, and leave out those that lack their first readings"
+        require(len(numbers) == 1, f"first pulse of the sweeps {direction}", numbers[:5], allowed)
+        starts = np.array([s.g[0] for s in sweeps if s.direction == sign])
+        said = f"{starts.min():.4g} … {starts.max():.4g} µS"
+        allowed = f"one start, to a standard deviation of {100 * _START:g} % of the range; leave out sweeps "
+        allowed += "after an incomplete SET or RESET, or drive cells to the end of the range before each"
+        require(
+            float(starts.std()) <= _START * span, f"first readings of the sweeps {direction}", said, allowed
+        )
+    lowest = min(s.first for s in sweeps)
+    require(lowest <= 1, "lowest pulse", lowest, "0 or 1: the file needs the readings where sweeps start")
 
 
 def _moved(

@@ -68,7 +68,7 @@ class PulseOptimizer(Optimizer):
 
     Args:
         params: conductances, or parameter groups with their own values of the options below
-            (except ``pulses`` and ``seed``).
+            (except ``pulses``, ``seed``, ``chip`` and ``place``).
         pulses: the cell.
         g_min, g_max: range of one cell, µS, 0 ≤ g_min < g_max < ∞.
         lr: η > 0, µS² per unit of E: :math:`\Delta g = -\eta\,\partial E/\partial g` is in µS. The
@@ -81,7 +81,12 @@ class PulseOptimizer(Optimizer):
         seed: seeds the optimiser's own generator (noise, stochastic rounding).
         chip: whose cells they are, ≥ 0, if they differ (``device_to_device``); the first of as many chips as
             there are replicas. Each cell's step is drawn once, from chip and place of the parameter, and is
-            kept as ``state[p]["step"]``, like ``p``, for :func:`.write_verify`, say.
+            kept as ``state[p]["step"]``, like ``p``, for :func:`.write_verify`, say. Its place is its number
+            among the parameters of this optimiser, over all groups: give the layers of a chip to **one**
+            optimiser, in the same order. In two optimisers of the same ``chip`` and ``place``, parameters of
+            one shape have identical cells.
+        place: number of the first parameter among those of its chip, ≥ 0. An optimiser for further layers of
+            the chip takes the number of parameters before them.
 
     Raises ``ValueError`` naming the argument for any other value, for parameters of another shape
     or outside the range, and for replicas that differ between parameters; ``FloatingPointError`` for a
@@ -102,10 +107,12 @@ class PulseOptimizer(Optimizer):
         weight_dim: int | None = None,
         seed: int = 0,
         chip: int = 0,
+        place: int = 0,
     ) -> None:
-        whole = isinstance(chip, int) and not isinstance(chip, bool) and chip >= 0
-        require(whole, "chip", chip, "an integer ≥ 0")
-        self.cell, self.chip = pulses, chip
+        for name, value in (("chip", chip), ("place", place)):
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            require(whole, name, value, "an integer ≥ 0")
+        self.cell, self.chip, self.place = pulses, chip, place
         self._asked: dict[int, list[float]] = {}  # of a group without pulses: largest request of each step
         options = {"g_min": g_min, "g_max": g_max, "lr": lr, "rule": rule, "rounding": rounding}
         super().__init__(params, options | {"pair": pair, "weight_dim": weight_dim})
@@ -127,7 +134,9 @@ class PulseOptimizer(Optimizer):
             zeros = torch.zeros_like(p, dtype=torch.int64, requires_grad=False)
             self.state[p] = {"pulses": zeros, "writes": zeros.clone()}
             if self.cell.device_to_device > 0:
-                self.state[p]["step"] = self._steps(p, _weight_dim(p, group), len(self.state) - 1)
+                self.state[p]["step"] = self._steps(
+                    p, _weight_dim(p, group), self.place + len(self.state) - 1
+                )
         self._asked[len(self.param_groups) - 1] = []
 
     def _steps(self, p: Tensor, weight_dim: int, place: int) -> Tensor:
@@ -247,8 +256,8 @@ class PulseOptimizer(Optimizer):
         return torch.stack(totals).sum(0)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"cell": self.cell, "chip": self.chip, "generator": self.generator, "_asked": self._asked}
-        return super().__getstate__() | own
+        names = ("cell", "chip", "place", "generator", "_asked")
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Options, counts and the state of the generator: what an exact continuation needs."""

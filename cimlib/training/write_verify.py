@@ -12,7 +12,11 @@ from cimlib.training.pulses import Pulses, by_direction, require_range
 
 
 class Written(NamedTuple):
-    """``g``: conductances obtained, µS; ``pulses``, ``writes``: int64, sent to each cell; all alike."""
+    """``g``: conductances obtained, µS; ``pulses``, ``writes``: int64, sent to each cell; all alike.
+
+    ``(written.g - target).abs() > allowed * (g_max - g_min)`` are the cells that missed their target: with
+    ``allowed`` the ``tolerance``, but at least half a step, 0.5/levels.
+    """
 
     g: Tensor
     pulses: Tensor
@@ -62,11 +66,13 @@ def write_verify(
         pulses: the cell. Its life starts here.
         g_min, g_max: range of the cell, µS.
         tolerance: a cell at most this far from its target gets no pulse, fraction of the range,
-            0 ≤ tolerance < 1.
+            0 ≤ tolerance < 1. Half a step of its direction, 0.5/levels, is the least: a smaller tolerance
+            counts as that. Cells that ``passes`` did not suffice for are not reported: see :class:`Written`.
         passes: at most so many writes, ≥ 1; a cell not done by then stays where the last one left it.
         generator: source of the cycle-to-cycle noise.
-        step: nominal pulses that each cell takes for one, like ``g``; see :meth:`.Pulses.write`. The loop
-            does not know them: it mends what they do, and a cell of twice the step is the s = 2 of above.
+        step: nominal pulses that each cell takes for one, like ``g``, finite and ≥ 0; see
+            :meth:`.Pulses.write`. The loop does not know them: it mends what they do, and a cell of twice the
+            step is the s = 2 of above.
 
     Raises ``ValueError`` naming the argument for values out of range, unequal shapes and conductances
     outside the range.
@@ -79,6 +85,10 @@ def write_verify(
     for name, value in (("target", target), ("g", g)):
         inside = bool(((value >= g_min - 1e-5 * span) & (value <= g_max + 1e-5 * span)).all())
         require(inside, name, "conductances out of range", f"[{g_min:g}, {g_max:g}] µS")
+    if step is not None:
+        require(step.shape == g.shape, "shape of step", tuple(step.shape), f"{tuple(g.shape)}, that of g")
+        odd = step[~((step >= 0) & step.isfinite())]
+        require(len(odd) == 0, "step", odd[:3].tolist(), "finite numbers ≥ 0 (nominal pulses for one)")
     sent = torch.zeros_like(g, dtype=torch.int64)
     writes = sent.clone()
     for _ in range(passes):

@@ -210,6 +210,12 @@ def test_plain_columns_are_enough_for_one_array_of_linear_layers() -> None:
     assert torch.equal(with_conductances(chip, table)(torch.eye(4)), chip(torch.eye(4)))
 
 
+def test_columns_that_look_like_none_of_these_are_left_alone() -> None:
+    chip = chip_of()
+    table = conductances(chip).assign(wafer=3, date="today", note="", temperature_K=300.0, current_uA=1.0)
+    assert torch.equal(with_conductances(chip, table)(images()), chip(images()))
+
+
 # refused
 
 
@@ -244,6 +250,10 @@ def shifted(column: str, row: int, value: object) -> Callable[[pd.DataFrame], pd
         (shifted("output", 40, 0.5), "output, row 41"),
         (lambda t: t.assign(target_uS=t["target_uS"] + 1), "targets of layer '0'"),
         (lambda t: t.head(0), "without rows"),
+        (lambda t: t.rename(columns={"target_uS": "Target_uS"}), "column = 'Target_uS'.*'target_uS'"),
+        (lambda t: t.rename(columns={"target_uS": "targets_µS"}), "column = 'targets_µS'.*'target_uS'"),
+        (lambda t: t.rename(columns={"slice": "Slice"}), "column = 'Slice'.*'slice'"),
+        (lambda t: t.rename(columns={"kernel_1": "kernel1"}), "column = 'kernel1'.*'kernel_1'"),
     ],
 )
 def test_tables_that_are_not_of_this_chip_are_refused(change: Any, names: str) -> None:

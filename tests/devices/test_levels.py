@@ -110,6 +110,11 @@ def test_a_file_says_its_units_and_extra_columns_are_left_alone(tmp_path: Path) 
         ("mean_uS,std_uS\n10,1\n,1\n", "mean_uS, row 2"),
         ("mean_uS,std_uS\n10,1\n20,nan\n", "std_uS, row 2"),
         ("mean_uS,std_uS\n10,1\n", "at least two"),
+        ("mean_uS,std_uS\n1e-5,1e-6\n1e-4,1e-6\n", "looks like S, not uS"),
+        ("mean_nS,std_nS\n1e-5,1e-6\n1e-4,1e-6\n", "looks like S, not nS"),
+        ("mean_uS,std_uS\n10,1e-6\n100,4e-6\n", "largest std"),
+        ("mean_uS,std_uS\n10,1000\n100,4000\n", "largest std .*4000.*90 µS"),
+        ("std_uS,mean_uS\n10,1\n100,4\n", "largest std .*100.*swapped"),
     ],
 )
 def test_files_that_hold_no_levels_are_refused(text: str, names: str, tmp_path: Path) -> None:
@@ -117,3 +122,9 @@ def test_files_that_hold_no_levels_are_refused(text: str, names: str, tmp_path: 
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=names):
         Levels.from_csv(path)
+
+
+def test_levels_of_nanosiemens_and_without_spread_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "levels.csv"
+    path.write_text("mean_nS,std_nS\n0.1,0\n0.5,0\n", encoding="utf-8")
+    assert Levels.from_csv(path).range == pytest.approx((1e-4, 5e-4))

@@ -66,6 +66,21 @@ def test_a_file_that_is_no_table_is_refused(text: str, names: str, tmp_path: Pat
         read_table(table(text, tmp_path))
 
 
+def test_lines_within_quotes_are_no_comments_and_no_blanks_and_lose_no_row(tmp_path: Path) -> None:
+    text = '# "a\ng_uS,note\n1,"two runs\n# 2 kept"\n2,"a\n\nb"\n  # c"\n3,"say ""so"""\n'
+    found = read_table(table(text, tmp_path))
+    assert found["g_uS"].tolist() == ["1", "2", "3"]
+    assert found["note"].tolist() == ["two runs\n# 2 kept", "a\n\nb", 'say "so"']
+
+
+@pytest.mark.parametrize("row", ['2,"again', '2,"again"!'])
+def test_a_quote_that_is_not_closed_before_a_comma_is_refused_with_file_and_line(
+    row: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"table\.csv.*begins in line 4 .*quotes that are closed"):
+        read_table(table(f"# made up\ng_uS,note\n1,\n{row}\n3,\n4,\n", tmp_path))
+
+
 def test_a_file_in_another_encoding_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="table.csv.*UTF-8"):
         read_table(table("g_µS\n1\n", tmp_path, "latin-1"))

@@ -111,7 +111,7 @@ def test_unit_order_and_numbering_of_the_file_do_not_matter(tmp_path: Path) -> N
 
 def test_a_fitted_cell_says_what_it_is_and_how_well_it_fits(tmp_path: Path) -> None:
     said = str(fitted(frame(Pulses(40, 1.0, -2.0)), tmp_path))
-    assert said.startswith("5.0 … 85.0 µS in 40 pulses up, 40 down; labels 1.0 up, -2.0 down;")
+    assert said.startswith("5 … 85 µS in 40 pulses up, 40 down; labels 1.0 up, -2.0 down;")
     assert said.endswith("steps of 1 cell(s) by 0 %; residual 0.0 % of the range")
 
 
@@ -143,6 +143,8 @@ def test_a_curve_that_the_model_misses_is_refused_with_its_residual_unless_that_
         (lambda t: t[t["pulse"] < 2], "readings of the sweep.*at least three"),
         (lambda t: t.assign(conductance_uS=-1.0), "conductance_uS, row 1"),
         (lambda t: t.assign(pulse=t["pulse"] + 0.5), "pulse, row 1"),
+        (lambda t: t[t["pulse"] >= 2], "lowest pulse = 2.0.*where sweeps start"),
+        (lambda t: t.assign(conductance_uS=t["conductance_uS"] * 1e-6), "looks like S, not uS"),
     ],
 )
 def test_files_that_are_no_update_curve_are_refused(change: Any, names: str, tmp_path: Path) -> None:
@@ -154,3 +156,34 @@ def test_files_that_are_no_update_curve_are_refused(change: Any, names: str, tmp
 def test_an_impossible_limit_is_refused(limit: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="limit"):
         fitted(frame(Pulses(20)), tmp_path, limit=limit)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_sweeps_of_one_direction_must_start_at_one_pulse_and_one_conductance(
+    direction: str, tmp_path: Path
+) -> None:
+    table = frame(Pulses(40, 2.0, -2.0), cells=2, cycles=2)
+    some = (table["direction"] == direction) & (table["cycle"] == 1)
+    with pytest.raises(ValueError, match=rf"first pulse of the sweeps {direction} = \[0.0, 3.0\].*leave out"):
+        fitted(table[~(some & (table["pulse"] < 3))], tmp_path)
+    late = table[~(some & (table["pulse"] < 8))].copy()  # as after an incomplete reset
+    late.loc[some, "pulse"] -= 8
+    with pytest.raises(
+        ValueError, match=f"first readings of the sweeps {direction} = .*incomplete SET or RESET"
+    ):
+        fitted(late, tmp_path)
+
+
+def test_starts_that_differ_by_less_than_a_tenth_of_the_range_are_taken(tmp_path: Path) -> None:
+    table = frame(Pulses(40), cells=2)
+    table.loc[table["cell"] == 1, "conductance_uS"] += 0.09 * (HIGH - LOW)
+    assert fitted(table, tmp_path).residual < 0.05
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("nS", 1.0), ("S", 1e-9)])
+def test_a_cell_of_nanosiemens_is_fitted_if_its_header_says_so_and_is_printed_with_its_digits(
+    unit: str, factor: float, tmp_path: Path
+) -> None:
+    table = frame(Pulses(40, 1.0, -2.0))
+    table[f"conductance_{unit}"] = (table.pop("conductance_uS") / 100) * factor  # 0.05 to 0.85 nS
+    assert str(fitted(table, tmp_path)).startswith("5e-05 … 0.00085 µS in 40 pulses up")

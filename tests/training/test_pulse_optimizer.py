@@ -310,6 +310,21 @@ def test_two_layers_of_a_chip_do_not_have_the_same_cells_and_replicas_are_chips_
     assert not torch.equal(together[1], together[2])
 
 
+def test_an_optimiser_for_further_layers_of_a_chip_has_the_cells_of_one_for_all_if_it_says_their_place() -> (
+    None
+):
+    def steps(count: int, place: int = 0) -> list[Tensor]:
+        layers = [torch.full((1, 2, 3, 3), 50.0) for _ in range(count)]
+        cell = Pulses(device_to_device=0.2)
+        descent = PulseOptimizer(layers, cell, g_min=G_MIN, g_max=G_MAX, chip=3, place=place)
+        assert copy.deepcopy(descent).place == place
+        return [descent.state[p]["step"] for p in layers]
+
+    (first, second), (alone,), (same,) = steps(2), steps(1, place=1), steps(1)
+    assert torch.equal(alone, second) and not torch.equal(alone, first)
+    assert torch.equal(same, first)
+
+
 def test_training_mends_part_of_what_cells_differ_in() -> None:
     p, descent = differing(0, cells=1000)
     for _ in range(100):
@@ -506,6 +521,8 @@ def test_a_copied_optimiser_continues_exactly_on_its_own_parameters() -> None:
         ({"weight_dim": 4}, "shape of params"),
         ({"weight_dim": 1}, "shape of params"),
         ({"chip": -1}, "chip = -1"),
+        ({"place": -1}, "place = -1"),
+        ({"place": 0.5}, "place = 0.5"),
         ({"g_min": 60.0}, "params.*out of range"),
         ({"g_max": 40.0}, "params.*out of range"),
     ],

@@ -490,6 +490,11 @@ def test_a_cell_that_wears_out_while_it_is_programmed_stays_short_of_its_target(
         ({"target": torch.full_like(TARGETS, 200.0)}, "target.*out of range"),
         ({"g": BLANK * 1e-6}, "g = .*out of range"),
         ({"pulses": Pulses(cycle_to_cycle=0.1)}, "generator"),
+        ({"step": torch.full_like(TARGETS, math.nan)}, r"step = \[nan, .*finite numbers ≥ 0"),
+        ({"step": torch.full_like(TARGETS, math.inf)}, r"step = \[inf, "),
+        ({"step": torch.full_like(TARGETS, -1.0)}, r"step = \[-1.0, "),
+        ({"step": torch.ones(3)}, r"shape of step = \(3,\)"),
+        ({"step": torch.tensor(1.0)}, r"shape of step = \(\)"),
     ],
     ids=str,
 )
