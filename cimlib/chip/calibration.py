@@ -3,8 +3,7 @@ r"""Ranges of converters: found from data, layer by layer, and whether those of 
 :class:`~.Converters` have one full scale for all inputs of a layer, ``x_max``, and one for its outputs. The
 default, 1, is that of an image; what hidden layers give is often larger, and is clipped without a word.
 :func:`calibrated` sets the ranges from inputs of the network; :func:`clipped_shares` counts what the present
-ones clip, and :func:`warn_if_clipped` says so, as :func:`watching_converters` does of passes that are made
-anyway.
+ones clip, and :func:`warn_if_clipped` says so, or :func:`watching_converters` of passes made anyway.
 """
 
 from __future__ import annotations
