@@ -26,6 +26,7 @@ from cimlib.bench.netlist import Amplifier, Netlist
 from cimlib.chip.crossbar import AnalogReLU, Crossbar
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.mapped import Mapped
+from cimlib.chip.passes import Passes
 from cimlib.circuits.base import Circuit, Ideal
 from cimlib.circuits.opamp import OpAmp
 from cimlib.circuits.wires import Wires
@@ -42,7 +43,9 @@ DRAWS = {  # of OpAmp, and which row of them, for the names above
 }
 
 
-PARTS = "fabricated linear layers with ReLUs, BiasRow and Flatten, in a Sequential"
+PARTS = (
+    "fabricated linear layers with ReLUs, BiasRow and Flatten, in a Sequential and no class derived from it"
+)
 
 
 def netlist(voltage: Sequence[float], layers: Sequence[Layer], v0: float = 0.0) -> Netlist:
@@ -78,10 +81,13 @@ def layers(model: nn.Module) -> list[Layer]:
     digital bias and a ReLU. Around amplifiers whose feet are apart :class:`~.Wires` with resistance along
     rows is no exact model of this circuit.
 
-    Raises ``ValueError`` for a network of other parts, on other hardware, with bit slices, with layers that
-    differ in ``v_0`` or ``span``, with weights in another order behind wires, or without a chip.
+    Raises ``ValueError`` for a network of other parts, with a ``forward`` of its own or with hooks, on other
+    hardware, with bit slices, with layers that differ in ``v_0`` or ``span``, with weights in another order
+    behind wires, or without a chip.
     """
-    parts = list(model) if isinstance(model, nn.Sequential) else [model]
+    parts = list(model) if type(model) is nn.Sequential else [model]
+    for part in {id(one): one for one in (model, *parts)}.values():
+        _require_own_forward(part)
     read_outs = [_ReadOut.of(part) for part in parts if isinstance(part, Crossbar)]
     signals = {(one.amplifier.v_0, one.amplifier.span) for one in read_outs if one.amplifier} or {(0.0, 1.0)}
     found: list[Layer] = []
@@ -94,13 +100,23 @@ def layers(model: nn.Module) -> list[Layer]:
             found[-1] = _with_relu(found[-1], part)
         elif type(part) is nn.ReLU and found and not biased and found[-1].amplifiers is None:
             found[-1] = replace(found[-1], relu=[0.0] * len(found[-1].loads))
-        elif isinstance(part, BiasRow) and not biased:
+        elif type(part) is BiasRow and not biased:
             biased = True
         else:
-            require(isinstance(part, nn.Flatten), "model", f"{type(part).__name__} in it", PARTS)
+            require(type(part) is nn.Flatten, "model", f"{type(part).__name__} in it", PARTS)
     require(bool(found) and not biased, "model", type(model).__name__, PARTS)
     require(len(signals) == 1, "(v_0, span)", sorted(signals), "the same for every layer (V)")
     return found
+
+
+def _require_own_forward(part: nn.Module) -> None:
+    """Refuse what computes more than its class says; hooks of :class:`~.Passes` compute nothing."""
+    hooks = (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
+    others = [one for one in hooks if not isinstance(getattr(one, "__self__", None), Passes)]
+    what = f"forward hooks on a {type(part).__name__}"
+    require(not others, "model", what, PARTS + "; no hooks, for a netlist has none: remove them")
+    what = f"a {type(part).__name__} with a forward of its own"
+    require("forward" not in vars(part), "model", what, PARTS)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@
 """
 
 from cimlib.chip.attachment import Chain, Cost, adapters, attach, cost, detach, load, parameters, state
-from cimlib.chip.calibration import Clipped, calibrated, clipped_shares, warn_if_clipped
+from cimlib.chip.calibration import Clipped, calibrated, clipped_shares, warn_if_clipped, watching_converters
 from cimlib.chip.checkpoint import Remembering, decoded, plain_state
 from cimlib.chip.crossbar import AnalogReLU, Crossbar, Reading, crossbars, fabricated
 from cimlib.chip.fabricated import Fabricated
@@ -98,5 +98,6 @@ __all__ = [
     "summary",
     "using",
     "warn_if_clipped",
+    "watching_converters",
     "with_conductances",
 ]

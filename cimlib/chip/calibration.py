@@ -3,7 +3,7 @@ r"""Ranges of converters: found from data, layer by layer, and whether those of 
 :class:`~.Converters` have one full scale for all inputs of a layer, ``x_max``, and one for its outputs. The
 default, 1, is that of an image; what hidden layers give is often larger, and is clipped without a word.
 :func:`calibrated` sets the ranges from inputs of the network; :func:`clipped_shares` counts what the present
-ones clip, and :func:`warn_if_clipped` says so.
+ones clip, and :func:`warn_if_clipped` says so, or :func:`watching_converters` of passes made anyway.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, isfinite
@@ -23,21 +23,28 @@ from torch import Tensor, nn
 from cimlib.arrays.base import Array, Conductances
 from cimlib.chip.crossbar import Crossbar, crossbars, fabricated
 from cimlib.circuits.base import Circuit, Operation
-from cimlib.circuits.converters import Converters, quantise
+from cimlib.circuits.converters import Converted, Converters, quantise
 from cimlib.circuits.wires import Wires
 from cimlib.devices.effects import Device, require
 from cimlib.networks.plain import evaluating
 
 _ROUNDING = 1e-6  # an output at full scale may be off by the last digit
 
+_Counts = dict[str, Tensor]  # (Clipped, 2): how many are clipped, and of how many
 _See = Callable[[Crossbar, Converters, Operation, Conductances, Tensor], Converters]
 
 
 class Clipped(NamedTuple):
-    """Shares of a layer's ``inputs`` and ``outputs`` that lie beyond the range of their converters."""
+    """Shares of a layer's signals that lie beyond the range of their converters.
+
+    ``inputs``: of those that are not zero, which no range clips. ``outputs``: of all. ``largest``: of the
+    outputs that are the largest in magnitude of their sample, or of their position in it; the class is often
+    theirs, and of many outputs they are a small share.
+    """
 
     inputs: float
     outputs: float
+    largest: float = 0.0
 
 
 def calibrated(
@@ -93,7 +100,7 @@ def calibrated(
         found[layer] = own
         return own
 
-    with _seeing(model, see, ideal=cells == "ideal"):
+    with _drawing_nothing(model), _seeing(model, see, ideal=cells == "ideal"):
         model(x)
     for layer, own in found.items():
         layer.hardware = replace(layer.hardware, circuit=_around(layer.hardware.circuit, own))
@@ -109,29 +116,16 @@ def clipped_shares(model: nn.Module, x: Tensor) -> dict[str, Clipped]:
         x: (n, ...), inputs of the network.
 
     One forward pass; none at all if no layer has converters of few bits, and then nothing is returned.
-    ``inputs`` are those beyond ±``x_max`` of a layer's DACs, ``outputs`` those beyond the full scale of its
-    ADCs, tile by tile; each is 0 where the converter is perfect. Layers that the pass does not reach are
-    left out. Raises ``ValueError`` for a model that is not on hardware, ``RuntimeError`` as a forward pass
-    does if no chip is held.
+    ``inputs`` are those beyond ±``x_max`` of a layer's DACs, ``outputs`` and ``largest`` those beyond the
+    full scale of its ADCs, tile by tile; each is 0 where the converter is perfect. Layers that the pass does
+    not reach are left out. Raises ``ValueError`` for a model that is not on hardware, ``RuntimeError`` as a
+    forward pass does if no chip is held.
     """
-    counts: dict[str, list[tuple[int, int, int, int]]] = {}
-
-    def see(layer: Crossbar, own: Converters, op: Operation, g: Conductances, weight: Tensor) -> Converters:
-        limit = op.x.new_tensor(own.x_max)
-        beyond = 0 if own.dac_bits is None else int((op.x.abs() > limit).sum())
-        given: list[tuple[Tensor, Tensor]] = []
-        if own.adc_bits is not None:
-            given = own.before_adc(op, quantise(op.x, own.dac_bits, limit), g, weight)
-        over = sum(int((y.abs() > full * (1 + _ROUNDING)).sum()) for y, full in given)
-        all_outputs = sum(y.numel() for y, _ in given)
-        counts.setdefault(layer.name, []).append((beyond, op.x.numel(), over, all_outputs))
-        return own
-
+    counts: _Counts = {}
     if _converting(model):
-        with _seeing(model, see):
+        with _drawing_nothing(model), _seeing(model, partial(_counting, counts)):
             model(x)
-    totals = {name: [sum(column) for column in zip(*calls, strict=True)] for name, calls in counts.items()}
-    return {name: Clipped(a / max(n, 1), b / max(m, 1)) for name, (a, n, b, m) in totals.items()}
+    return _shares(counts)
 
 
 def warn_if_clipped(model: nn.Module, x: Tensor, share: float = 0.01) -> None:
@@ -139,22 +133,84 @@ def warn_if_clipped(model: nn.Module, x: Tensor, share: float = 0.01) -> None:
 
     Args:
         model, x: those of :func:`clipped_shares`.
-        share: of a layer's inputs, or of its outputs, 0 ≤ share ≤ 1; 1 never warns. The default is what a
-            range of percentile 99, a common choice on purpose, clips. A network of two layers on the digits
-            loses nothing until a fifth of its hidden signals is clipped; ranges of 1 clip more than half.
+        share: of any of the three in :class:`Clipped`, 0 ≤ share ≤ 1; 1 never warns. What is below it can
+            cost hardly a sample. More is often harmless, in hidden layers above all, as a percentile chosen
+            on purpose is; compare with ``calibrated(model, x)``.
 
     Raises ``ValueError`` for another ``share``, and as :func:`clipped_shares` does.
     """
     require(0 <= share <= 1, "share", share, "0 ≤ share ≤ 1")
+    _warn(clipped_shares(model, x), share, 3)
+
+
+@contextmanager
+def watching_converters(model: nn.Module, share: float = 0.01, stacklevel: int = 1) -> Iterator[nn.Module]:
+    """As :func:`warn_if_clipped`, of all that ``model`` is given within the context.
+
+    Args:
+        model: a network on hardware; within the context without gradients and in evaluation mode. Where it
+            has converters of few bits, a compiled network runs uncompiled.
+        share: that of :func:`warn_if_clipped`.
+        stacklevel: whose line the warning is about: 1 is the ``with`` statement, 2 its caller.
+
+    Outputs are the same, bit for bit; nothing is computed twice. The one warning comes at the end, and not
+    after an exception. Raises ``ValueError`` for another ``share`` and a model that is not on hardware.
+    """
+    require(0 <= share <= 1, "share", share, "0 ≤ share ≤ 1")
+    if not _converting(model):
+        yield model
+        return
+    counts: _Counts = {}
+    with ExitStack() as contexts:
+        if any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
+            contexts.enter_context(torch.compiler.set_stance("force_eager"))
+        contexts.enter_context(_seeing(model, partial(_counting, counts)))
+        yield model
+    _warn(_shares(counts), share, stacklevel + 3)
+
+
+def _warn(shares: Mapping[str, Clipped], share: float, stacklevel: int) -> None:
+    """Warn of the layers of which more than ``share`` is clipped."""
     said = [
         f"{100 * part:.1f} % of the {what} of layer {name!r}"
-        for name, clipped in clipped_shares(model, x).items()
-        for what, part in zip(Clipped._fields, clipped, strict=True)
+        for name, clipped in shares.items()
+        for what, part in zip(("inputs", "outputs", "largest outputs"), clipped, strict=True)
         if part > share
     ]
     if said:
         remedy = "calibrated(model, x) of cimlib.chip sets the ranges from data"
-        warnings.warn(f"converters clip {', '.join(said)}; {remedy}", UserWarning, stacklevel=3)
+        warnings.warn(f"converters clip {', '.join(said)}; {remedy}", UserWarning, stacklevel=stacklevel)
+
+
+def _counting(
+    counts: _Counts, layer: Crossbar, own: Converters, op: Operation, g: Conductances, weight: Tensor
+) -> Converters:
+    """``own``, which adds to the counts of ``layer`` what it clips, and of how many."""
+    found = counts.setdefault(layer.name, torch.zeros(len(Clipped._fields), 2, dtype=torch.long))
+
+    def add(row: int, beyond: Tensor) -> None:
+        found[row] += torch.tensor([int(beyond.sum()), beyond.numel()])
+
+    def before_adc(op: Operation, x: Tensor, g: Conductances, weight: Tensor) -> list[Converted]:
+        given = own.before_adc(op, x, g, weight)
+        for y, full in given:
+            magnitude, columns = y.abs(), 1 - weight.dim()
+            over = magnitude > full * (1 + _ROUNDING)
+            add(1, over)
+            add(2, over.gather(columns, magnitude.argmax(columns, keepdim=True)))
+        return given
+
+    if own.dac_bits is not None:
+        add(0, op.x[op.x != 0].abs() > op.x.new_tensor(own.x_max))
+    watched = copy.copy(own)
+    object.__setattr__(watched, "before_adc", before_adc)
+    return watched
+
+
+def _shares(counts: _Counts) -> dict[str, Clipped]:
+    return {
+        name: Clipped(*(part / max(n, 1) for part, n in found.tolist())) for name, found in counts.items()
+    }
 
 
 def _reach(seen: list[Tensor], more: Tensor, percentile: float, what: str) -> float:
@@ -196,8 +252,6 @@ def _seeing(model: nn.Module, see: _See, *, ideal: bool = False) -> Iterator[Non
     """Within the context ``see`` is called at every call of converters of few bits; without gradients and in
     evaluation mode, with ``ideal`` on devices without errors."""
     before = [(module, module.hardware) for module in fabricated(model)]
-    generators = [module.generator for module, _ in before if module.generator is not None]
-    states = [generator.get_state() for generator in generators]
     converting = _converting(model)
     try:
         for module, hardware in before:
@@ -212,6 +266,16 @@ def _seeing(model: nn.Module, see: _See, *, ideal: bool = False) -> Iterator[Non
     finally:
         for module, hardware in before:
             module.hardware = hardware
+
+
+@contextmanager
+def _drawing_nothing(model: nn.Module) -> Iterator[None]:
+    """What is drawn within the context is drawn again after it."""
+    generators = [module.generator for module in fabricated(model) if module.generator is not None]
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield
+    finally:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
 

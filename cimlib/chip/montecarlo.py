@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn, split
 
-from cimlib.chip.calibration import warn_if_clipped
+from cimlib.chip.calibration import watching_converters
 from cimlib.chip.crossbar import fabricated
 from cimlib.chip.fabrication import reading_chip
 from cimlib.chip.scores import Classification, Measured, Score, require_finite
@@ -150,7 +150,8 @@ def evaluate(
     Raises ``ValueError`` for empty or unequal inputs, no chips, a model that is not on hardware, outputs and
     labels that are no classification, and conductances out of range; ``FloatingPointError`` for inputs,
     weights or outputs that are not finite, before a number is given; ``RuntimeError`` if a layer on hardware
-    was not called. Warns if converters clip more than a hundredth of what a layer sees in the first batch.
+    was not called. Warns if converters of the first chip clip more than a hundredth of a layer's
+    signals, see :func:`~.warn_if_clipped`.
     """
     if not isinstance(chips, Iterable):
         raise TypeError(
@@ -168,12 +169,11 @@ def evaluate(
         with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=()):
             for number, chip in enumerate(chips):
                 measured = Classification() if metric is None else Measured(metric)
-                with reading_chip(model, chip):
+                watching = watching_converters(model, stacklevel=2) if number == 0 else nullcontext()
+                with reading_chip(model, chip), watching:
                     for batch, (xs, ys) in enumerate(data()):
                         if number == 0:
                             require_finite(xs, f"the input of batch {batch}")
-                        if number == batch == 0:
-                            warn_if_clipped(model, xs)
                         with none_left_out(model) if number == batch == 0 else nullcontext():
                             output = model(xs)
                         require_finite(output, f"the output of chip {chip}")

@@ -562,6 +562,28 @@ def with_digital_stage():
     return model
 
 
+class Twice(nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def derived():
+    return fabricate(program(Twice(linear()), Hardware(circuit=Ideal())))
+
+
+def hooked(part, register="register_forward_hook"):
+    """A network with a hook on the part of that name, or on all of it."""
+    model = chip(linear(), nn.ReLU(), circuit=Ideal())
+    getattr(model.get_submodule(part), register)(lambda *_: None)
+    return model
+
+
+def overridden():
+    model = chip(linear(), circuit=Ideal())
+    model.forward = lambda x: 2 * x
+    return model
+
+
 def moved():
     model = chip(nn.Linear(2, 2), circuit=Wires(1.0, 0.0))
     model[0] = Mapped(model[0], Placement.straight(2, 2))
@@ -582,6 +604,11 @@ def moved():
         (lambda: layers(chip(linear(), array=BitSliced(), circuit=Ideal())), "slices", "1 in a netlist"),
         (lambda: layers(chip(linear(), array=SignedArray(), circuit=Ideal())), "array", "arrays of cells"),
         (lambda: layers(moved()), "model", "layer '0'.*own order"),
+        (lambda: layers(derived()), "model", "Twice in it.*no class derived"),
+        (lambda: layers(hooked("0")), "model", "hooks on a Crossbar.*remove"),
+        (lambda: layers(hooked("1")), "model", "hooks on a ReLU.*remove"),
+        (lambda: layers(hooked("", "register_forward_pre_hook")), "model", "hooks on a Sequential.*remove"),
+        (lambda: layers(overridden()), "model", "Sequential with a forward of its own"),
         (lambda: layers(chip(nn.ReLU(), linear(), circuit=Ideal())), "model", "ReLU in it"),
         (lambda: layers(chip(linear(), nn.Flatten(), nn.ReLU())), "model", "ReLU in it"),
         (lambda: layers(chip(nn.Conv2d(1, 1, 3, bias=False))), "model", "layer '0'.*no convolution"),

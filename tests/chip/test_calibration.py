@@ -14,13 +14,23 @@ from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, load, program
 from cimlib.arrays import BitSliced, DoubleArray, SingleArray
-from cimlib.chip import Clipped, Mapped, Placement, calibrated, clipped_shares, reading_once, warn_if_clipped
+from cimlib.chip import (
+    Clipped,
+    Mapped,
+    Placement,
+    calibrated,
+    clipped_shares,
+    reading_once,
+    warn_if_clipped,
+    watching_converters,
+)
 from cimlib.circuits import Converters, Ideal, OpAmp, Wires
 from cimlib.devices import Gaussian
 from cimlib.networks import mlp
 from cimlib.training import CrossEntropy
 
 FEW = Converters(dac_bits=6, adc_bits=7)
+NOTHING = Clipped(0.0, 0.0)
 TILED = Converters(dac_bits=6, adc_bits=7, rows=3)
 
 
@@ -77,7 +87,7 @@ def test_each_layer_has_the_range_of_what_it_is_given_behind_layers_that_have_th
     for signal, (x_max, _) in zip(inputs_of(ideal, x), ranges(found), strict=True):
         assert x_max == float(signal.abs().max())
     assert ranges(found)[0][0] <= 1 < 5 < ranges(found)[1][0]
-    assert all(shares == (0.0, 0.0) for shares in clipped_shares(ideal, x).values())
+    assert all(shares == NOTHING for shares in clipped_shares(ideal, x).values())
 
 
 @pytest.mark.parametrize(
@@ -109,9 +119,9 @@ def test_a_percentile_is_the_smallest_range_that_holds_as_much_of_the_inputs(per
     expected = np.quantile(np.abs(x.numpy()), percentile / 100, method="inverted_cdf")
     assert found.hardware.circuit.x_max == expected
     clipped = clipped_shares(fabricate(found), x)[""]
-    assert max(clipped) <= 1 - percentile / 100 + 1e-9
+    assert max(clipped.inputs, clipped.outputs) <= 1 - percentile / 100 + 1e-9
     if percentile == 100:
-        assert clipped == (0.0, 0.0)
+        assert clipped == NOTHING
 
 
 def test_a_layer_called_twice_has_one_range_for_both_calls():
@@ -134,7 +144,7 @@ def test_a_layer_called_twice_has_one_range_for_both_calls():
     layer = found.layer.hardware.circuit
     roomier = replace(layer, x_max=layer.x_max * (1 + 2 / 127))
     found.layer.hardware = Hardware(circuit=roomier)
-    assert clipped_shares(found, x)["layer"] == (0.0, 0.0), "within two steps"
+    assert clipped_shares(found, x)["layer"] == NOTHING, "within two steps"
 
 
 def test_what_sees_nothing_but_zeros_or_is_not_reached_keeps_its_ranges():
@@ -186,7 +196,7 @@ def test_ideal_cells_give_every_chip_the_same_ranges_and_a_held_chip_has_its_own
         found = calibrated(model, x, cells="held")
         own.append(ranges(found))
         assert [layer.chip for layer in (found[0], found[2])] == [chip, chip]
-        assert all(shares == (0.0, 0.0) for shares in clipped_shares(found, x).values())
+        assert all(shares == NOTHING for shares in clipped_shares(found, x).values())
     assert own[0] != own[1] and design not in own
 
 
@@ -234,12 +244,14 @@ def test_shares_are_counted_at_every_converter(kind):
     assert list(found) == ["0", "2"]
     for layer, signal, shares in zip((model[0], model[2]), signals, found.values(), strict=True):
         weight = layer.read()[0].detach()
-        assert shares.inputs == pytest.approx(float((signal.abs() > 0.8).double().mean()))
+        assert shares.inputs == pytest.approx(float((signal[signal != 0].abs() > 0.8).double().mean()))
         plain = copy.copy(layer.plain)
         plain._parameters = {"weight": nn.Parameter(weight), "bias": None}
         y = plain((signal.clamp(-0.8, 0.8) / 0.8 * 31).round() * 0.8 / 31)
         full = 0.3 * 0.8 * weight.abs().flatten(1).sum(1).max()
         assert shares.outputs == pytest.approx(float((y.abs() > full).double().mean()))
+        most = y.abs().amax(-3 if kind == "conv" else -1)
+        assert shares.largest == pytest.approx(float((most > full).double().mean()))
     assert 0 < found["0"].outputs < 1 and 0 < found["2"].inputs < 1
 
 
@@ -284,10 +296,10 @@ def test_a_network_with_hidden_signals_beyond_one_says_so_and_is_as_good_as_ever
         warnings.simplefilter("always")
         warn_if_clipped(few, x)
         warn_if_clipped(found, x)
-        warn_if_clipped(few, x, share=0.6)
+        warn_if_clipped(few, x, share=0.8)
         lost = [ideal - evaluate(one, x, y, chips=[0]).mean for one in (few, found)]
     ours = [str(one.message) for one in said if "converters clip" in str(one.message)]
-    assert len(ours) >= 1 and re.search(r"5\d\.\d % of the inputs of layer '3'", ours[0])
+    assert len(ours) >= 1 and re.search(r"7\d\.\d % of the inputs of layer '3'", ours[0])
     assert "layer '1'" not in ours[0] and "calibrated(model, x)" in ours[0]
     assert len(set(ours)) == 1, "one text, and none of the calibrated network"
     assert lost[0] > 20 and abs(lost[1]) < 0.5
@@ -297,6 +309,98 @@ def test_outputs_beyond_an_adc_are_named_too():
     model, x = programmed(circuit=Converters(adc_bits=8, full_scale=0.1))
     with pytest.warns(UserWarning, match=r"converters clip .*% of the outputs of layer '0'"):
         warn_if_clipped(fabricate(model), x)
+
+
+def words_of(call):
+    """What ``call`` says of clipping, and the files it says it of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        value = call()
+    return value, [(str(one.message), one.filename) for one in said if "clip" in str(one.message)]
+
+
+def test_sparse_inputs_are_counted_without_their_zeros():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 2, (200,), generator=generator)
+    x = torch.zeros(200, 1000)
+    x[:, 0] = 1 + 4.0 * y
+    x.scatter_(1, torch.randint(2, 1000, (200, 3), generator=generator), 2.0)
+    layer = nn.Linear(1000, 2)
+    with torch.no_grad():
+        layer.weight.zero_()[1, 0] = 1
+        layer.bias.copy_(torch.tensor([3.0, 0.0]))
+    model = program(layer, Hardware(circuit=Converters(dac_bits=8)))
+    found, said = words_of(lambda: evaluate(model, x, y, chips=[0]).mean)
+    assert found < 60 and len(said) == 1 and "of the inputs" in said[0][0]
+    assert clipped_shares(fabricate(model), x)[""].inputs == int((x > 1).sum()) / int((x != 0).sum()) > 0.8
+    found, said = words_of(lambda: evaluate(calibrated(model, x), x, y, chips=[0]).mean)
+    assert found == 100 and not said
+
+
+def test_of_many_outputs_the_largest_are_counted_by_themselves():
+    torch.manual_seed(0)
+    layer, y = nn.Linear(64, 300, bias=False), torch.randint(0, 300, (300,))
+    with torch.no_grad():
+        layer.weight.copy_(nn.functional.normalize(torch.randn(300, 64)))
+    x = 3 * layer.weight.detach()[y] + 0.3 * torch.randn(300, 64)
+    x = x / x.abs().max()
+    results = {}
+    for full_scale in (0.1, 0.3):
+        model = program(layer, Hardware(circuit=Converters(8, 10, full_scale=full_scale)))
+        results[full_scale] = words_of(lambda model=model: evaluate(model, x, y, chips=[0]).mean)
+        shares = clipped_shares(fabricate(model), x)[""]
+        assert shares.outputs < 0.01 and shares.largest == (1 if full_scale == 0.1 else 0)
+    lost, said = results[0.1]
+    assert lost < 90 and len(said) == 1 and "100.0 % of the largest outputs of layer ''" in said[0][0]
+    assert results[0.3] == (100, []), "nothing is lost, and nothing said"
+
+
+@pytest.mark.parametrize("size", [None, 16])
+def test_evaluate_sees_every_batch_of_the_first_chip_and_says_it_once_of_the_line_that_called(size):
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 3)
+    x = torch.cat((0.9 * torch.rand(32, 4), 20 * torch.rand(400, 4)))
+    y = layer(x).argmax(1)
+    model = program(layer, Hardware(circuit=Converters(8, 8)))
+    _, said = words_of(lambda: evaluate(model, x, y, chips=[3, 4], batch_size=size))
+    assert len(said) == 1 and said[0][1] == __file__
+    _, said = words_of(lambda: evaluate(model, x[:32], y[:32], chips=[3], batch_size=size))
+    assert not said
+
+
+@pytest.mark.parametrize("kind", ["mlp", "tokens", "conv"])
+def test_watching_changes_no_output_computes_nothing_twice_and_is_silent_after_an_exception(kind):
+    model, x = programmed(kind, replace(TILED, full_scale=0.3))
+    fabricate(model, 1)
+    with torch.no_grad():
+        wanted = model(x)
+    calls, before = [], [one.hardware for one in (model[0], model[2])]
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    with pytest.warns(UserWarning, match="largest outputs") as said, watching_converters(model):
+        found = model(x)
+    assert torch.equal(found, wanted) and len(calls) == 1 and said[0].filename == __file__
+    assert [one.hardware for one in (model[0], model[2])] == before
+
+    def interrupted():
+        with watching_converters(model):
+            model(x)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    with watching_converters(model, share=1.0):
+        model(x)
+
+
+def test_converters_of_a_class_of_their_own_are_watched_at_their_own_work():
+    class Doubled(Converters):
+        def __call__(self, *arguments):
+            return 2 * super().__call__(*arguments)
+
+    model, x = programmed(circuit=Doubled(6, 7, full_scale=0.3))
+    wanted = fabricate(model)(x)
+    with pytest.warns(UserWarning, match="clip"), watching_converters(model):
+        assert torch.equal(model(x), wanted)
 
 
 # --- what cannot be ---------------------------------------------------------------------------------
@@ -318,6 +422,7 @@ def test_outputs_beyond_an_adc_are_named_too():
         (lambda m, x: clipped_shares(network()[0], x), "model = 'Sequential'.*on hardware"),
         (lambda m, x: warn_if_clipped(m, x, share=1.5), "share = 1.5"),
         (lambda m, x: warn_if_clipped(m, x, share=float("nan")), "share = nan"),
+        (lambda m, x: watching_converters(m, share=-0.1).__enter__(), "share = -0.1"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_by_name(call, words):
