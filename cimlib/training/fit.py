@@ -29,7 +29,7 @@ class History:
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
 
-    Raises ``ValueError`` for labels of another shape than that of a classification, see :func:`class_dim`, and
+    Raises ``ValueError`` for labels of another shape than a classification has, see :func:`class_dim`, and
     ``FloatingPointError`` for outputs that are not finite.
     """
     with evaluating(model):
