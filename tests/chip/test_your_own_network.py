@@ -360,6 +360,26 @@ def _():
     going_round(uses=False)
 
 
+@row("a layer that an object keeps besides, in a plain list or dictionary", "refused")
+def _():
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.Linear(4, 4)
+            self.steps = [self.cell] * 3
+
+        def forward(self, x):
+            for step in self.steps:
+                x = step(x)
+            return self.cell(x)
+
+    refused(lambda: program(Steps(), NOISY), "steps = ", "layer 'cell' besides", "nn.ModuleList")
+    model = Steps()
+    model.steps = nn.ModuleList(model.steps)
+    chip, ideal = on_chip(model), fabricate(program(model, Hardware()), 0)
+    assert torch.equal(ideal(X), model(X)) and not torch.allclose(chip(X), model(X))
+
+
 @row("auxiliary heads, as in `googlenet`", "refused")
 def _():
     images, labels = drawn(1, 3, 32, 32), torch.tensor([0])
@@ -526,6 +546,43 @@ def _():
         torch.testing.assert_close(found, gradients_of(plain))
 
 
+@row(
+    "several passes whose parts are checkpointed with `use_reentrant=True`, or chips held in between",
+    "refused",
+)
+def _():
+    for reentrant in (True, False):
+        model = nn.Sequential(network(), nn.Linear(3, 3))
+        chip = fresh(program(Parts(model, reentrant), NOISY), 1)
+        loss = (chip(X) + chip(X)).sum()
+        if reentrant:
+            refused(loss.backward, "use_reentrant=False", error=RuntimeError)
+        else:
+            loss.backward()
+
+
+class Parts(nn.Module):
+    """The first part of a network checkpointed, the second not."""
+
+    def __init__(self, parts, reentrant):
+        super().__init__()
+        self.parts, self.reentrant = parts, reentrant
+
+    def forward(self, x):
+        x = x.clone().requires_grad_()
+        return self.parts[1](checkpoint(self.parts[0], x, use_reentrant=self.reentrant))
+
+
+@row("two networks programmed apart, in one model", "refused")
+def _():
+    apart = nn.ModuleList([program(network(), NOISY) for _ in range(2)])
+    refused(lambda: fabricate(apart, 3), "several programmed networks", "program them as one")
+    together = fabricate(program(nn.ModuleList([network(), network()]), NOISY), 3)
+    assert not torch.equal(together[0](X), together[1](X))
+    each = [fabricate(one, chip) for chip, one in enumerate(apart)]
+    assert not torch.equal(each[0](X), each[1](X))
+
+
 @row("hooks and buffers on a layer", "works")
 def _():
     model, seen = network(), []
@@ -672,6 +729,25 @@ def _():
     loaded = nn.LSTM(4, 5)
     loaded.load_state_dict(saved(plain))
     torch.testing.assert_close(unfused(loaded)(x)[0], plain(x)[0])
+
+
+@row("conductances of another array", "refused")
+def _():
+    made, other = (
+        program(network(), Hardware(array=DoubleArray(w_max=w_max)), train="conductance")
+        for w_max in (1.0, 4.0)
+    )
+    refused(lambda: other.load_state_dict(saved(made)), "w_max=1.0", "w_max=4.0", error=RuntimeError)
+
+
+@row("an average of checkpoints", "refused")
+def _():
+    one, two = (saved(on_chip(chip=chip)) for chip in (3, 5))
+    mean = {key: ((one[key].double() + two[key].double()) / 2).to(one[key].dtype) for key in one}
+    refused(lambda: on_chip().load_state_dict(mean), "taken whole, not averaged", error=RuntimeError)
+    plain = {key: value for key, value in mean.items() if not key.endswith("_extra_state")}
+    assert plain.keys() == plain_state(on_chip()).keys()
+    on_chip().load_state_dict(plain)
 
 
 @row("conductances in S", "refused")
