@@ -4,7 +4,7 @@
 range in which the 95 % interval must lie; nothing about the verdict is written by hand.
 """
 
-from companion.claims.evidence import Measured, NotRunYet, measure, values
+from companion.claims.evidence import Estimate, NotRunYet, measure, values
 from companion.claims.ledger import CLAIMS, Entry, Evidence, Reading, entries, papers
 from companion.claims.tables import table
 from companion.claims.verdicts import Claim, load, summary
@@ -13,8 +13,8 @@ __all__ = [
     "CLAIMS",
     "Claim",
     "Entry",
+    "Estimate",
     "Evidence",
-    "Measured",
     "NotRunYet",
     "Reading",
     "entries",

@@ -32,7 +32,7 @@ class NotRunYet(LookupError):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Estimate:
     """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided), stale (made by
     older code) or missing (not run yet)."""
 
@@ -105,7 +105,7 @@ def _points(experiment: str) -> list[records.Point]:
     return records.points(path) if path.exists() else []
 
 
-def measure(evidence: Evidence, tables: Tables = records.read) -> Measured:
+def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
     """Read the records and compare; of trainings, those whose ``over`` both readings have.
 
     ``ValueError`` as :func:`values` raises it, and if the values cannot be paired.
@@ -113,7 +113,7 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Measured:
     try:
         data, stale = _paired(evidence, tables)
     except NotRunYet:
-        return Measured(float("nan"), float("nan"), float("nan"), 0, "missing")
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, "missing")
     estimate, low, high = _estimated(evidence, data)
     n = len(data[0])
     outside = high <= evidence.above or low >= evidence.below
@@ -124,7 +124,7 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Measured:
         status = "open"
     elif evidence.above < low and high < evidence.below:
         status = "holds"
-    return Measured(estimate, low, high, n, status)
+    return Estimate(estimate, low, high, n, status)
 
 
 def _paired(evidence: Evidence, tables: Tables) -> tuple[tuple[Values, ...], bool]:

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from companion import records
 from companion.claims import ledger
-from companion.claims.evidence import Measured, Tables, measure
+from companion.claims.evidence import Estimate, Tables, measure
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Claim(ledger.Entry):
     """An entry of the ledger of ``paper``, measured: one result for each piece of evidence."""
 
     paper: str = ""
-    measured: tuple[Measured, ...] = field(default=(), compare=False)
+    measured: tuple[Estimate, ...] = field(default=(), compare=False)
 
     @property
     def verdict(self) -> str:
