@@ -53,9 +53,9 @@ def with_conductances(
 
     A layer whose parameters are weights keeps them, and its cells hold the table in place of what its device
     would make of them (:class:`~cimlib.devices.measured.Measured`). They do so on this chip,
-    ``evaluate(model, x, y, chips=[7])`` for chip 7, and under these weights; anything else is refused. A layer
-    trained in its array has the table as its ``conductance``, and no other errors: training goes on from
-    there. Amplifiers and wires stay those of ``chip``.
+    ``evaluate(model, x, y, chips=[7])`` for chip 7, and under these weights; anything else is refused. A
+    layer trained in its array has the table as its ``conductance``, and no other errors: training goes on
+    from there. Amplifiers and wires stay those of ``chip``.
 
     Args:
         chip: a network on hardware that holds a chip; it is not changed. Its number stands for the measured
