@@ -50,11 +50,11 @@ refresh: $(STAMP)
 	@$(SNAKEMAKE) refresh
 
 sweep: $(STAMP)
-	@stale="$(if $(STALE),$$($(BIN)/python -m companion.records stale))"; \
+	@stale="$(if $(STALE),$$($(BIN)/python -m companion.sweeps stale))"; \
 	$(SNAKEMAKE) sweep --quiet host reason rules $${stale:+--forcerun $$stale}
 
 stale: $(STAMP)
-	@$(BIN)/python -m companion.records stale
+	@$(BIN)/python -m companion.sweeps stale
 
 recheck: $(STAMP)
 	@$(BIN)/python -m companion.recheck $(if $(AGAINST),--against "$(AGAINST)") $(if $(MINUTES),--minutes $(MINUTES)) $(EXPERIMENT)

@@ -52,10 +52,10 @@ def reached(chapter):
 @cache
 def points():
     """Every point of every sweep, by (sweep, key)."""
-    from companion import records
+    from companion import sweeps as declared
 
-    sweeps = files("data/sweeps/*.yml")
-    return {(path.stem, point.key): point for path in sweeps for point in records.points(path)}
+    paths = files("data/sweeps/*.yml")
+    return {(path.stem, point.key): point for path in paths for point in declared.points(path)}
 
 
 def point(wildcards):
@@ -106,7 +106,7 @@ rule record:
     threads: lambda wildcards: point(wildcards).threads
     resources: runtime=lambda wildcards: 10 + 2 * round(point(wildcards).minutes)
     shell:
-        "OMP_NUM_THREADS={threads} python -m companion.records run"
+        "OMP_NUM_THREADS={threads} python -m companion.sweeps run"
         " data/sweeps/{wildcards.sweep}.yml {wildcards.key}"
 
 rule chapter:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Strict
@@ -62,6 +63,7 @@ class Record(Filed):
     Args:
         data: the data sets used, by name.
         seconds: wall time on ``threads`` cores.
+        right: of each accuracy whose images are kept beside the record, their digest.
         digest: of the code that made it, or that makes the same.
         commit: of that code, if it was in a checkout.
         content: digest of experiment, parameters and results.
@@ -81,6 +83,7 @@ class Record(Filed):
     platform: Text
     content: Digest
     rechecked: tuple[Rechecked, ...] = ()
+    right: dict[Text, Digest] = field(default_factory=dict)
     provenance: Digest | None = None
 
     def __post_init__(self) -> None:

@@ -68,12 +68,14 @@ def _cost(record: Record) -> float:
 def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> list[str]:
     """Accept the stale records of ``experiment``, if the present code makes the same numbers.
 
-    Only times (results whose names end in ``_seconds``) may differ. Every record of the sample that agrees
+    Only times (results whose names end in ``_seconds``) may differ, and there may be results that the older
+    code did not have. Every record of the sample that agrees
     becomes one of the present code at once, and the others when all agree; each says so under ``rechecked``.
     What was rerun by the present code before counts as part of the sample.
 
     Args:
-        against: the commit of the code that made the records, for the second kind of evidence.
+        against: the commit of the code that made the records, for the second kind of evidence. Records made
+            by other code yet stay stale.
         minutes: at full size, if there is one.
 
     Returns the keys that were run at full size. Raises ``ValueError`` naming those that differ; the stale
@@ -81,6 +83,9 @@ def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> 
     """
     every = {path.stem: records.load(path) for path in sorted((records.RESULTS / experiment).glob("*.json"))}
     older = {key: record for key, record in every.items() if records.is_stale(record)}
+    if against and len({record["digest"] for record in older.values()}) > 1:
+        made = twins.code(experiment, against)
+        older = {key: record for key, record in older.items() if record["digest"] == made}
     agreed = [record for key, record in every.items() if key not in older and _was_rerun(key, record)]
     found = list(older.values())
     small = twins.compare(experiment, found, against) if against and found else 0
@@ -90,7 +95,7 @@ def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> 
         print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)
     differ = []
     for done, (key, result) in enumerate(_runs(experiment, sample), 1):
-        same = _untimed(result) == _untimed(sample[key]["result"])
+        same = twins.agree(sample[key]["result"], result)
         if same:
             _accept(experiment, older.pop(key), key, [key], small)
         else:
@@ -119,10 +124,6 @@ def _was_rerun(key: str, record: Record) -> bool:
 def _estimate(sample: Sequence[Record]) -> str:
     minutes = sum(_cost(record) * record["threads"] for record in sample) / 60 / cpu_count()
     return f"{len(sample)} records to run again, about {minutes:.0f} min on {cpu_count()} cores"
-
-
-def _untimed(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values for name, values in result.items() if not name.endswith("_seconds")}
 
 
 def _runs(experiment: str, sample: Mapping[str, Record]) -> Iterator[tuple[str, dict[str, Any]]]:

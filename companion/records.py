@@ -3,15 +3,11 @@
 A record holds its resolved parameters, per-seed or per-chip results, the digests of its data, wall
 time, versions, the commit, a digest of the code that made it and digests of all this. It is written
 under another name and renamed, so a record that exists is whole; its name is a hash of its parameters,
-so none is made twice; all this is checked when it is read. Command line::
-
-    python -m companion.records run data/sweeps/deployed.yml KEY
-    python -m companion.records stale
+so none is made twice; all this is checked when it is read. What is to be run, :mod:`companion.sweeps` says.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -22,43 +18,21 @@ from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import Field, Strict
-from pydantic.dataclasses import dataclass as declared
-from sklearn.model_selection import ParameterGrid
 
 from cimlib.datasets import loading as data
-from companion import definitions, experiments, provenance, sources, yaml_files
-from companion.fields import Count, Filed, Positive, filed, one_of
+from companion import definitions, experiments, provenance, sidecars, sources
+from companion.tasks.results import Right
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 RESULTS = ROOT / "data" / "results"
-
-
-@declared(frozen=True)
-class Sweep(Filed):
-    """A file of ``data/sweeps``. Each of the points adds to the ``defaults``; a list means a grid.
-
-    Args:
-        experiment: what is run; the file bears its name.
-        threads: cores for one run.
-        minutes: the estimate for one run.
-        defaults: parameters of all points.
-        points: parameters of each.
-    """
-
-    experiment: Annotated[str, one_of(experiments.names())]
-    threads: Annotated[Count, Strict()]
-    minutes: Annotated[Positive, Strict()]
-    defaults: dict[str, Any]
-    points: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -83,39 +57,6 @@ class Point:
 def key_of(experiment: str, params: Mapping[str, Any]) -> str:
     """Name of the record with these parameters: a hash of those that differ from the defaults."""
     return provenance.digest([experiment, experiments.changed(experiment, params)])
-
-
-def points(sweep: Path) -> list[Point]:
-    """The runs of a sweep file; those that several of its points ask for are there once.
-
-    Raises ``ValueError`` that names file, point (counted from one), field, value and what is allowed.
-    """
-    asked = filed(Sweep, yaml_files.read(sweep), str(sweep))
-    if asked.experiment != sweep.stem:
-        allowed = f"{sweep.stem!r}, the name of the file"
-        raise ValueError(f"{sweep}: experiment = {asked.experiment!r} is not allowed; allowed: {allowed}")
-    found: dict[str, Point] = {}
-    for number, entry in enumerate(asked.points, 1):
-        try:
-            if entry in asked.points[: number - 1]:
-                raise ValueError(f"it is point {asked.points.index(entry) + 1} once more: delete one")
-            for params in ParameterGrid(_grid({**asked.defaults, **entry})):
-                resolved = experiments.resolve(asked.experiment, params)
-                point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
-                found.setdefault(point.key, point)
-        except ValueError as error:
-            raise ValueError(f"{sweep}: point {number}: {error}") from error
-    return list(found.values())
-
-
-def _grid(given: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The values of each parameter. Raises ``ValueError`` for an empty list and for a value listed twice."""
-    grid = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
-    for name, values in grid.items():
-        if not values or any(value in values[:place] for place, value in enumerate(values)):
-            allowed = "a value, or a list of values, at least one and none twice"
-            raise ValueError(f"{name} = {values} is not allowed; allowed: {allowed}")
-    return grid
 
 
 @cache
@@ -149,7 +90,7 @@ def run(point: Point) -> Path:
             return point.path
         torch.set_num_threads(point.threads)
         start = time.perf_counter()
-        result = experiments.run(point.experiment, asdict(point.params))
+        result, right = experiments.run_with_images(point.experiment, asdict(point.params))
         record = {
             "experiment": point.experiment,
             "params": asdict(point.params),
@@ -165,6 +106,8 @@ def run(point: Point) -> Path:
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
+        if right:
+            record["right"] = sidecars.write(point.path, right)
         write(point.path, record)
     return point.path
 
@@ -213,9 +156,19 @@ def _table(files: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
 
 @cache
 def _row(path: Path, changed: int) -> dict[str, Any]:
-    """What a table says of the record at ``path`` as it was when it ``changed``."""
+    """What a table says of the record at ``path`` as it was when it ``changed``; parameters that it was made
+    without are as by default."""
     record = load(path)
-    return {**record["params"], **record["result"], "key": path.stem, "stale": is_stale(record)}
+    params = {**experiments.defaults(record["experiment"]), **record["params"]}
+    return {**params, **record["result"], "key": path.stem, "stale": is_stale(record)}
+
+
+def right(experiment: str, key: str, name: str) -> Right | None:
+    """Which images the accuracy ``name`` of a record is right about, (values, images); ``None`` if that was
+    not kept. Raises ``ValueError`` as :func:`load` and :func:`~companion.sidecars.read` do."""
+    path = RESULTS / experiment / f"{key}.json"
+    expected = load(path).get("right", {}).get(name)
+    return None if expected is None else sidecars.read(path, name, expected)
 
 
 def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
@@ -271,25 +224,3 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
     os.replace(partial, path)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m companion.records", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("run", help="make one record of a sweep")
-    one.add_argument("sweep", type=Path)
-    one.add_argument("key")
-    commands.add_parser("stale", help="list records made by older code")
-    args = parser.parse_args(arguments)
-    if args.command == "stale":
-        print("\n".join(str(path.relative_to(ROOT)) for path in stale()))
-        return
-    known = {point.key: point for point in points(args.sweep)}
-    if args.key not in known:
-        parser.error(f"{args.sweep} has no point {args.key!r}; it has {len(known)} others")
-    run(known[args.key])
-
-
-if __name__ == "__main__":
-    main()

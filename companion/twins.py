@@ -112,12 +112,18 @@ def compare(experiment: str, older: Sequence[Mapping[str, Any]], commit: str) ->
     made = {record["digest"] for record in older}
     if made != {theirs}:
         raise ValueError(f"commit = {commit!r} holds code {theirs} of {experiment}, and not {sorted(made)}")
-    differ = [name for name in runs if _read(theirs, name) != _read(ours, name)]
+    differ = [name for name in runs if not agree(_read(theirs, name), _read(ours, name))]
     if differ:
         raise ValueError(
             f"{experiment}: {len(differ)} of {len(runs)} small runs differ: {runs[differ[0]]}, ..."
         )
     return len(runs)
+
+
+def code(experiment: str, commit: str) -> str:
+    """The digest of the experiment's code at ``commit``."""
+    with _checkout(commit) as tree:
+        return _finished(_started(tree, experiment, ""))
 
 
 def _name(params: Mapping[str, Any]) -> str:
@@ -165,5 +171,11 @@ def _finished(process: subprocess.Popen[str]) -> str:
 
 
 def _read(digest: str, name: str) -> dict[str, Any]:
-    result = json.loads((FOLDER / digest / f"{name}.json").read_text(encoding="utf-8"))
-    return {part: values for part, values in result.items() if not part.endswith("_seconds")}
+    result: dict[str, Any] = json.loads((FOLDER / digest / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def agree(older: Mapping[str, Any], present: Mapping[str, Any]) -> bool:
+    """Whether all results of ``older`` are those of ``present``, times excepted, which may have more."""
+    timeless = [name for name in older if not name.endswith("_seconds")]
+    return all(name in present and present[name] == older[name] for name in timeless)

@@ -84,9 +84,12 @@ class Evaluation(PerChip):
 
     ``accuracy`` (chips,), also ``values``: top-1, %. ``ekl`` (chips,): expected Kullback–Leibler divergence
     between label and softmax output over the *correct* predictions, nats (NFT); nan where none is correct.
+    ``right`` (chips, n): whether each input was predicted right, so that an interval may cover the inputs
+    too; ``None`` for a loader, whose order is its own, and for inputs of several labels.
     """
 
     ekl: Values
+    right: NDArray[np.bool_] | None = None
 
     @property
     def accuracy(self) -> Values:
@@ -191,7 +194,9 @@ def evaluate(
     require(len(sizes) == 1, "x", f"a loader of {sorted(sizes)} samples by chip", "the same for every chip")
     correct, surprise = np.asarray([one.counts for one in found], dtype=float).sum(1).T
     ekl = np.divide(surprise, correct, out=np.full_like(surprise, np.nan), where=correct > 0)
-    return Evaluation(chips, 100 * correct / found[0].of, ekl)
+    ordered = isinstance(x, Tensor) and bool(found[0].hits)
+    right = np.stack([torch.cat(one.hits).numpy() for one in found]) if ordered else None
+    return Evaluation(chips, 100 * correct / found[0].of, ekl, right)
 
 
 def _batches(x: Any, y: Tensor | None, size: int | None) -> Callable[[], Iterable[Batch]]:

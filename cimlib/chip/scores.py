@@ -75,17 +75,22 @@ _OWN = "or a metric of your own: evaluate(..., metric=...)"
 
 @dataclass
 class Classification:
-    """Right predictions, and the sum of −log p(label) over them, batch by batch."""
+    """Right predictions, and the sum of −log p(label) over them, batch by batch; ``hits`` of inputs that have
+    one label each, whether the prediction was right."""
 
     counts: list[tuple[int, float]] = field(default_factory=list)
     of: int = 0
+    hits: list[Tensor] = field(default_factory=list)
 
     def add(self, logits: Any, y: Tensor) -> None:
+        single = y.dim() == 1
         logits, y = classes_last(logits, y)
         correct = logits.argmax(1) == y
         surprise = nn.functional.cross_entropy(logits[correct], y[correct], reduction="sum")
         self.counts.append((int(correct.sum()), float(surprise)))
         self.of += len(y)
+        if single:
+            self.hits.append(correct.cpu())
 
 
 class Measured:

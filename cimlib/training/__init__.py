@@ -8,7 +8,7 @@
 - :mod:`~cimlib.training.replicas`: many small networks trained side by side.
 """
 
-from cimlib.training.fit import History, OptimizerFactory, accuracy, fit
+from cimlib.training.fit import History, OptimizerFactory, accuracy, fit, right
 from cimlib.training.measured_pulses import MeasuredPulses, fit_pulses
 from cimlib.training.objectives import Batch, CrossEntropy, Objective
 from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding, Rule
@@ -36,5 +36,6 @@ __all__ = [
     "fit",
     "fit_pulses",
     "resample",
+    "right",
     "write_verify",
 ]

@@ -26,8 +26,8 @@ class History:
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
+def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Whether each prediction is right, in evaluation mode: bool like y, (n,), or (n, S) for replicas.
 
     Raises ``ValueError`` for labels that are not those of a classification, see :func:`class_dim`, and
     ``FloatingPointError`` for outputs that are not finite.
@@ -37,7 +37,16 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     dim = class_dim(tuple(logits.shape), tuple(y.shape))
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("outputs are not finite: look at the weights and the inputs before them")
-    hit: Tensor = (logits.argmax(dim) == y).float().mean(0)
+    hits: Tensor = logits.argmax(dim) == y
+    return hits
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Top-1 accuracy, %, in evaluation mode: a scalar, or (S,) for replicas with y (n, S).
+
+    Raises as :func:`right` does.
+    """
+    hit: Tensor = right(model, x, y).float().mean(0)
     return 100 * hit
 
 

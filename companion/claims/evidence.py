@@ -12,8 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from cimlib.chip.montecarlo import Values, interval
-from companion import experiments, records
+from companion import experiments, records, sweeps
 from companion.claims.ledger import Evidence, Reading
+from companion.records import Point
 
 SWEEPS = records.ROOT / "data" / "sweeps"
 
@@ -99,10 +100,10 @@ def _among(field: str, name: str, known: set[Any]) -> None:
 
 
 @cache
-def _points(experiment: str) -> list[records.Point]:
+def _points(experiment: str) -> list[Point]:
     """What the sweep of that experiment asks for."""
     path = SWEEPS / f"{experiment}.yml"
-    return records.points(path) if path.exists() else []
+    return sweeps.points(path) if path.exists() else []
 
 
 def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from companion.fields import checked
+from companion.tasks.results import RIGHT, Right
 
 
 @cache
@@ -52,9 +53,16 @@ def resolve(experiment: str, given: Mapping[str, Any]) -> Any:
 
 def run(experiment: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve the parameters and run the experiment once; see the module of that name."""
+    result, _ = run_with_images(experiment, given)
+    return result
+
+
+def run_with_images(experiment: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Right]]:
+    """The same, and of accuracies by name which images were predicted right, (values, images)."""
     params = resolve(experiment, given)
     result: dict[str, Any] = _module(experiment).run(params)
-    return result
+    right: dict[str, Right] = result.pop(RIGHT, {})
+    return result, right
 
 
 def data(experiment: str, params: Any) -> dict[str, int]:
@@ -63,7 +71,12 @@ def data(experiment: str, params: Any) -> dict[str, int]:
     return used
 
 
+def defaults(experiment: str) -> dict[str, Any]:
+    """The parameters of the experiment where nothing else is said."""
+    return {field.name: field.default for field in fields(_module(experiment).Params)}
+
+
 def changed(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Of ``params`` those that differ from the defaults: what a record's key is made of."""
-    default = {field.name: field.default for field in fields(_module(experiment).Params)}
+    default = defaults(experiment)
     return {name: value for name, value in params.items() if name not in default or value != default[name]}

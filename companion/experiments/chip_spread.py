@@ -20,6 +20,7 @@ from cimlib.devices import Gaussian
 from cimlib.networks import mlp
 from cimlib.training import Batch, CrossEntropy, accuracy
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, TorchDevice, one_of
+from companion.tasks.results import RIGHT, stacked
 
 ARRAYS: dict[str, Array] = {
     "double": DoubleArray(),
@@ -90,7 +91,8 @@ def run(params: Params) -> dict[str, Any]:
     Returns ``accuracy`` and ``ekl`` (chips,): % and nats; ``redrawn`` (chips,): accuracy where the
     errors are redrawn at every tenth of the images, %; ``weight_spread`` (chips,): standard deviation
     of the first layer's weights in units of ``sigma`` times the largest; ``clean`` (1,): accuracy of
-    the digital network on the whole test split, %.
+    the digital network on the whole test split, %. ``right``: which images the first and the third are right
+    about, (chips, images).
     """
     model, x, y = trained(params)
     chips = range(params.first_chip, params.first_chip + params.chips)
@@ -102,13 +104,14 @@ def run(params: Params) -> dict[str, Any]:
         fresh(network.eval(), chip)
         with torch.no_grad():
             guesses = torch.cat([network(part).argmax(1) for part in torch.tensor_split(x, BATCHES)])
-        redrawn.append(100 * float((guesses == y).float().mean()))
+        redrawn.append((guesses == y).cpu().numpy())
     return {
         "accuracy": np.round(held.accuracy, 3).tolist(),
         "ekl": np.round(held.ekl, 5).tolist(),
-        "redrawn": np.round(redrawn, 3).tolist(),
+        "redrawn": np.round(100 * np.mean(redrawn, 1), 3).tolist(),
         "weight_spread": np.round(spread, 5).tolist(),
         "clean": [round(float(accuracy(model, *params.split("test"))), 3)],
+        RIGHT: {"accuracy": stacked([held]), "redrawn": np.stack(redrawn)},
     }
 
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from cimlib.chip import Hardware, VeRA, cost, program
+from cimlib.chip import Evaluation, Hardware, program
 from cimlib.devices import RelativeDrift, WanReRAM, require, seconds
 from cimlib.remedies import Case, Chip, Composed, Costs, NoiseTraining, Remedy
 from cimlib.remedies.before_drift import TRAINING, CommonChange, StagesTrainedAhead
@@ -38,6 +38,7 @@ from cimlib.remedies.drift import (
 from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
 from companion.tasks.aging import CELLS, TIMES, Aging
 from companion.tasks.kept import digital
+from companion.tasks.results import RIGHT, counted, stacked
 from companion.tasks.task import CHECK, TaskParams
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
@@ -61,10 +62,11 @@ class Params(TaskParams):
     ``noise_epochs``: the network goes on at ``noise_lr``, with errors of fresh chips just programmed, before
     it is itself programmed.
 
-    A remedy is trained on ``samples`` training images, ``calibration_epochs`` (of each layer if distilled) at
-    ``calibration_lr``. ``rank`` of the stages; ``inputs`` from which a layer is distilled; ``shared``: the
-    projections of VeRA are the same for all layers. Offline there are ``instances`` of the drift, and
-    ``threshold``: τ of the greedy schedule over :data:`TIMES`, or 0 for one set.
+    A remedy is trained on ``samples`` training images, the first of them or, on a chip, ``own_images`` drawn
+    for it, ``calibration_epochs`` (of each layer if distilled) at ``calibration_lr``. ``rank`` of the stages;
+    ``inputs`` from which a layer is distilled; ``shared``: the projections of VeRA are the same for all
+    layers. Offline there are ``instances`` of the drift, and ``threshold``: τ of the greedy schedule over
+    :data:`TIMES`, or 0 for one set.
 
     ``calibrated_at``: time at which a remedy is trained, of a schedule what the clock says; ``""``: ``t``.
     ``trained_on``: cell on which it is trained ahead of all chips; ``""``: ``cell``. A remedy made for chip c
@@ -86,6 +88,7 @@ class Params(TaskParams):
     training: Literal["distilled", "end to end", "offline"] = "distilled"
     rank: Count = 2
     samples: Count = 10
+    own_images: bool = False
     calibration_epochs: Count = 100
     calibration_lr: Positive = 0.01
     inputs: Literal["student", "teacher"] = "student"
@@ -234,31 +237,14 @@ def repaired(network: nn.Module, params: Params, number: int) -> tuple[nn.Module
 
     The remedy is made for chip ``number`` at ``params.when``, and carried to the reading.
     """
-    treatment, kind, task = params.treatment(), params.kind(), params.task
+    treatment, kind = params.treatment(), params.kind()
+    task = params.task.shown(number) if params.own_images and not params.for_all else params.task
     made = Case(network, Chip(kind, number, params.when), task)
     read = Case(network, Chip(kind, number + params.other_chip, params.t), task)
     done = carried(treatment.act(made.model(), made).state_dict())
     model = treatment.equip(read.model(), read)
     model.load_state_dict({**model.state_dict(), **done})
     return model, made.costs
-
-
-def _counted(model: nn.Module, params: Params, costs: Costs) -> dict[str, float]:
-    """What the remedy of ``model`` stores and computes; see :func:`run`."""
-    x, _ = params.task.images(1)
-    one = cost(model, x, sets=costs.sets)
-    stored = one.stored + costs.stored
-    random = [(stage.down.numel(), stage.up.numel()) for stage in model.modules() if isinstance(stage, VeRA)]
-    total = max if params.shared else sum
-    return {
-        "sets": costs.sets,
-        "stored": stored,
-        "bytes": 4 * stored,
-        "fraction": 100 * stored / one.network,
-        "operations": 100 * one.overhead,
-        "projections": sum(total(sizes) for sizes in zip(*random, strict=True)),
-        "sample_bytes": costs.images * x.numel(),
-    }
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -274,12 +260,12 @@ def run(params: Params) -> dict[str, Any]:
     ``operations`` of the stages, also before a first set is in use, over those of the arrays, %;
     ``projections``, numbers of VeRA's that follow from a seed; ``sample_bytes`` of the images that must be
     kept beside the chip, a byte for each number. ``set_times``: those at which a set of a schedule comes
-    into use, s.
+    into use, s. ``right``: which test images the three accuracies are right about, (values, images).
     """
     task, kind, ahead = params.task, params.kind(), Costs()
     network = params.treatment().prepare(digital(task), kind, task, ahead)
     test, check = task.split("test", params.images), task.validation(min(params.images, CHECK))
-    found: dict[str, list[float]] = {}
+    found, readings = dict[str, list[float]](), list[tuple[Evaluation, ...]]()
 
     def note(**values: float) -> None:
         for name, value in values.items():
@@ -288,13 +274,16 @@ def run(params: Params) -> dict[str, Any]:
     for chip in range(params.chips):
         model, costs = repaired(network, params, chip)
         number = chip + params.other_chip
-        read, error, undrifted = (
-            float(task.read(on_chip, batch, [number]).accuracy[0])
-            for on_chip, batch in ((model, test), (model, check), (Chip(kind, number).holds(network), test))
-        )
-        note(accuracy=read, undrifted=undrifted, validation_error=100 - error)
+        before = Chip(kind, number).holds(network)
+        readings.append(tuple(task.read(on_chip, test, [number]) for on_chip in (model, before)))
+        read, undrifted = (float(reading.accuracy[0]) for reading in readings[-1])
+        error = 100 - float(task.read(model, check, [number]).accuracy[0])
+        note(accuracy=read, undrifted=undrifted, validation_error=error)
         note(calibration_seconds=costs.seconds.get("adapt", 0.0))
-    note(clean=float(task.read(program(network, Hardware()), test, [0]).accuracy[0]))
-    note(**_counted(model, params, costs))
+    clean = task.read(program(network, Hardware()), test, [0])
+    note(clean=float(clean.accuracy[0]))
+    note(**counted(model, task, costs, params.shared))
     note(training_seconds=ahead.seconds.get("train", 0.0) + costs.seconds.get("ahead", 0.0))
-    return {**found, "set_times": costs.set_times}
+    after, just_programmed = (stacked(each) for each in zip(*readings, strict=True))
+    seen = {"accuracy": after, "undrifted": just_programmed, "clean": stacked([clean])}
+    return {**found, "set_times": costs.set_times, RIGHT: seen}

@@ -38,9 +38,10 @@ from cimlib.remedies import (
 )
 from cimlib.remedies.budget import READ, Costs
 from cimlib.remedies.inspection import Inspected
-from cimlib.training import Pulses, accuracy
+from cimlib.training import Pulses, right
 from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
 from companion.tasks.kept import digital, ranged
+from companion.tasks.results import RIGHT, stacked
 from companion.tasks.task import TaskParams
 
 REMEDIES = ("none", "noise", "mapping", "retraining", "both", "adjusted", "freezing")
@@ -122,6 +123,12 @@ class Params(TaskParams):
         array: Array = (DoubleArray if self.array == "double" else SingleArray)(g_min=self.g_min)
         return Hardware(Device(*effects), array)
 
+    @property
+    def perfect(self) -> Params:
+        """The same, treated and read alike, on cells that are perfect and known to be: the no-fault twin."""
+        tested = replace(self, missed=0.0, false_alarms=0.0, mismeasured=0.0)
+        return replace(tested, sigma=0.0, clip=False, stuck=0.0, cluster=1, dead=0.0)
+
     def kind(self) -> Inspected:
         """The chips, each range fixed by the digital network, and how they are tested."""
         return Inspected(
@@ -198,32 +205,45 @@ def _unread(params: Params) -> Params:
     return replace(params, **{name: getattr(kept, name) for name in later.split()})
 
 
+def _finished(params: Params, chip: int) -> tuple[nn.Module, Case, Case]:
+    """The network on its chip after remedy and updates, and what each of them was done to, with its costs."""
+    before, case = repaired(_unread(params), chip)
+    written = replace(case, costs=Costs())
+    return params.updates().act(before, written), case, written
+
+
 def run(params: Params) -> dict[str, Any]:
     """Repair each chip, and read it.
 
     Returns, a value per chip: ``accuracy`` on the test images, ``validation_error`` on as many validation
-    images at most, %; ``mapping_seconds``; ``pulses`` and ``writes`` on the device, per cell. ``clean`` (1,):
-    accuracy on the same test images with perfect cells, before any remedy, %.
+    images at most, %; ``mapping_seconds``; ``pulses`` and ``writes`` on the device, per cell. On the same
+    test images, (1,): ``clean``, accuracy with perfect cells before any remedy, and ``twin``, after the same
+    remedy on a chip of perfect cells, %. ``right``: which images all these are right about, (values, images).
     """
     task = params.task
     test = task.split("test", params.images)
     check = task.validation(min(params.images, len(task.validation()[1])))
-    found: dict[str, list[float]] = {}
+    found, readings = dict[str, list[float]](), []
 
     def note(**values: float) -> None:
         for name, value in values.items():
             found.setdefault(name, []).append(float(f"{value:.5g}"))
 
     for chip in range(params.chips):
-        before, case = repaired(_unread(params), chip)
-        written = replace(case, costs=Costs())
-        model = params.updates().act(before, written)
-        read, error = (task.read(model, batch, [chip]).accuracy[0] for batch in (test, check))
-        note(accuracy=read, validation_error=100 - error)
+        model, case, written = _finished(params, chip)
+        read, checked = (task.read(model, batch, [chip]) for batch in (test, check))
+        readings.append(read)
+        note(accuracy=read.accuracy[0], validation_error=100 - checked.accuracy[0])
         note(mapping_seconds=case.costs.seconds.get("map", 0.0))
         note(pulses=written.costs.pulses, writes=written.costs.writes)
+    twin = task.read(_finished(params.perfect, 0)[0], test, [0])
+    note(twin=twin.accuracy[0])
     trained = digital(task)
     batches = zip(*(torch.split(part, READ) for part in test), strict=True)
     with task.autocast():
-        hits = sum(float(accuracy(trained, x, y)) * len(y) for x, y in batches)
-    return {**found, "clean": [float(f"{hits / len(test[1]):.5g}")]}
+        hits = torch.cat([right(trained, x, y) for x, y in batches])
+    note(clean=100 * float(hits.double().mean()))
+    return {
+        **found,
+        RIGHT: {"accuracy": stacked(readings), "twin": stacked([twin]), "clean": hits[None].cpu().numpy()},
+    }

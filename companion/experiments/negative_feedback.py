@@ -22,6 +22,7 @@ from cimlib.networks import SNAPSHOTS, scaled, snapshot_places
 from cimlib.remedies import Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, History, Objective
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, Sign, TorchDevice, one_of
+from companion.tasks.results import RIGHT, stacked
 from companion.tasks.task import CHECK, ENDS, NORMALISATION, Task
 
 METHODS = ("plain", "noise", "temperature", "averaging", "correctnet", "ovf", "irs")
@@ -189,7 +190,8 @@ def run(params: Params) -> dict[str, Any]:
 
     Returns, a value per chip: ``accuracy`` on the test images, %, and ``ekl``, nats; ``validation_error`` (at
     most 20 chips), % of at most 1,000 validation images; ``clean`` (1,): test accuracy without errors, %;
-    ``loss`` (epochs,); ``training_seconds`` (1,).
+    ``loss`` (epochs,); ``training_seconds`` (1,). ``right``: which test images both accuracies are right
+    about, (values, images).
     """
     # the network does not depend on how it is read, so that one may be read several times
     unread = replace(params, images=1, chips=1, sigma=0.0 if params.method == "plain" else params.sigma)
@@ -208,4 +210,5 @@ def run(params: Params) -> dict[str, Any]:
         "clean": clean.accuracy.round(3).tolist(),
         "loss": [round(value, 4) for value in history.loss],
         "training_seconds": [round(seconds, 1)],
+        RIGHT: {"accuracy": stacked([read]), "clean": stacked([clean])},
     }

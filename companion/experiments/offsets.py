@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from cimlib.arrays import Array, DoubleArray, SingleArray
-from cimlib.chip import Crossbar, Hardware, crossbars, fabricate, plain_state
+from cimlib.chip import Crossbar, Evaluation, Hardware, crossbars, fabricate, plain_state
 from cimlib.circuits import OpAmp
 from cimlib.datasets import load
 from cimlib.devices import Lognormal, require
@@ -27,6 +27,7 @@ from cimlib.remedies import Budget, Case, Chip, Composed, Remedy, Retrained
 from cimlib.remedies.inspection import Emulated
 from cimlib.training import Batch, CrossEntropy, History, Objective, OptimizerFactory, fit
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, one_of
+from companion.tasks.results import RIGHT, stacked
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
 
@@ -216,30 +217,34 @@ def run(params: Params) -> dict[str, Any]:
     Returns test accuracies, %: ``offline`` (1,), ``deployed`` and ``updated`` (chips,), and ``lost``
     (chips,): offline minus updated, points; ``validation_error`` (chips,) of the updated networks as
     their emulators see them, %, and ``offline_validation_error`` (1,); ``curve`` (update_epochs, chips):
-    the emulators' validation accuracy after each epoch, %.
+    the emulators' validation accuracy after each epoch, %. ``right``: which images the three accuracies are
+    right about, (values, images).
     """
     offline = _offline(replace(params, **NOT_OFFLINE))
     budget = Emulating(params.dataset, params.batch, params.seed)
     check, test = budget.validation(), load(params.dataset, "test", params.images)
-    before = budget.read(offline, test, [0]).accuracy
+    before = budget.read(offline, test, [0])
     trained = params.blank()
     trained.load_state_dict(plain_state(offline))
     starts = {"deployed": trained, "updated": trained if params.start == "offline" else params.blank()}
-    found: dict[str, list[float]] = {name: [] for name in starts}
+    found: dict[str, list[Evaluation]] = {name: [] for name in starts}
     curves = []
     kind = params.kind(params.offset, params.fluctuation)
     for chip in range(params.chips):
         for name, remedy in params.treatments().items():
             case = Case(starts[name], Chip(kind, chip), budget)
             model = remedy.act(case.model(), case)
-            found[name].append(float(budget.read(model, test, [chip]).accuracy[0]))
+            found[name].append(budget.read(model, test, [chip]))
         curves.append([accuracy for (accuracy,) in case.costs.histories[-1].validation])
+    seen = {name: stacked(readings) for name, readings in {"offline": [before], **found}.items()}
+    deployed, updated = (100 * seen[name].mean(1) for name in starts)
     return {
-        "offline": before.round(3).tolist(),
-        "deployed": [round(value, 3) for value in found["deployed"]],
-        "updated": [round(value, 3) for value in found["updated"]],
-        "lost": [round(float(before[0] - value), 3) for value in found["updated"]],
+        "offline": before.accuracy.round(3).tolist(),
+        "deployed": deployed.round(3).tolist(),
+        "updated": updated.round(3).tolist(),
+        "lost": (before.accuracy[0] - updated).round(3).tolist(),
         "validation_error": [round(100 - curve[-1], 3) for curve in curves],
         "offline_validation_error": (100 - budget.read(offline, check, [0]).accuracy).round(3).tolist(),
         "curve": [[round(value, 2) for value in epoch] for epoch in zip(*curves, strict=True)],
+        RIGHT: seen,
     }

@@ -25,9 +25,18 @@ from cimlib.arrays import DoubleArray
 from cimlib.circuits import OpAmp
 from cimlib.devices import require
 from cimlib.networks import mlp
-from cimlib.training import CrossEntropy, History, PulseOptimizer, Pulses, Replicas, accuracy, write_verify
+from cimlib.training import (
+    CrossEntropy,
+    History,
+    PulseOptimizer,
+    Pulses,
+    Replicas,
+    accuracy,
+    right,
+    write_verify,
+)
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
-from companion.tasks.results import rounded, tenths
+from companion.tasks.results import RIGHT, rounded, tenths
 
 METHODS = ("offline", "in-situ", "on-chip", "hardware-conscious")
 IN_ARRAY = ("in-situ", "on-chip")
@@ -174,7 +183,8 @@ def run(params: Params) -> dict[str, Any]:
     value per chip: ``accuracy`` on the test images and ``trained``, what training itself saw of it
     (software: before programming), %; ``validation_error`` where training is, %; ``pulses`` and
     ``writes`` per cell, mean; ``most_pulses`` and ``most_writes`` of any cell; ``worn``: cells at the
-    end of their life, %. ``curve`` (10, chips): validation error at each tenth of training, %.
+    end of their life, %. ``curve`` (10, chips): validation error at each tenth of training, %. ``right``:
+    which test images the accuracy is right about, (chips, images).
     """
     in_array, conscious = params.method in IN_ARRAY, params.method == "hardware-conscious"
     if in_array:
@@ -191,12 +201,14 @@ def run(params: Params) -> dict[str, Any]:
         name: torch.cat([optimizer.state[p][name].flatten(1) for p in chips.parameters()], 1)
         for name in ("pulses", "writes")
     }
+    hits = right(chips, *test)
     return {
-        "accuracy": rounded(accuracy(chips, *test)),
+        "accuracy": rounded(100 * hits.float().mean(0)),
         "trained": rounded(accuracy(source, *test)),
         "validation_error": rounded(100 - accuracy(source, *check)),
         **{name: rounded(count.double().mean(1)) for name, count in counts.items()},
         **{f"most_{name}": count.amax(1).tolist() for name, count in counts.items()},
         "worn": rounded(100 * (counts["pulses"] >= params.endurance).double().mean(1)),
         "curve": tenths(history),
+        RIGHT: {"accuracy": hits.T.numpy()},
     }

@@ -119,6 +119,10 @@ class Task(Budget):
     def images(self, n: int = 0) -> Batch:
         return self.split("train", n or None)
 
+    def shown(self, chip: int) -> Shown:
+        """The same task, as ``chip`` is shown images of its own."""
+        return Shown(**vars(self), chip=chip)
+
     def validation(self, n: int = 0) -> Batch:
         return self.split("val", n or None)
 
@@ -160,6 +164,19 @@ class Task(Budget):
             return torch.optim.Adam(groups, lr)
 
         return adam
+
+
+@dataclass(frozen=True)
+class Shown(Task):
+    """A task whose images are drawn for one chip from those that the network was trained on, so that what is
+    found on several chips does not hang on a handful of images."""
+
+    chip: int = 0
+
+    def images(self, n: int = 0) -> Batch:
+        x, y = super().images(self.n_train)
+        chosen = torch.randperm(len(y), generator=seeded("images", self.chip))[: n or None]
+        return x[chosen], y[chosen]
 
 
 @declared(frozen=True, config=STRICT)

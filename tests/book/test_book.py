@@ -11,7 +11,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from companion import records, yaml_files
+from companion import sweeps, yaml_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -57,8 +57,8 @@ def test_text_names_no_machine_and_no_package_host() -> None:
 
 
 def test_every_record_is_one_that_a_sweep_asks_for() -> None:
-    sweeps = (ROOT / "data" / "sweeps").glob("*.yml")
-    asked = {point.path for sweep in sweeps for point in records.points(sweep)}
+    files = (ROOT / "data" / "sweeps").glob("*.yml")
+    asked = {point.path for file in files for point in sweeps.points(file)}
     found = set((ROOT / "data" / "results").glob("*/*.json"))
     assert sorted(found - asked) == []
 

@@ -23,13 +23,13 @@ sys.path.insert(0, "tools")
 import run
 from pathlib import Path
 from cimlib.datasets import load
-from companion import claims, experiments, records, sources
+from companion import claims, experiments, records, sources, sweeps
 
 assert sys.flags.utf8_mode == 0 and sys.getfilesystemencoding() == "ascii"
 found = [claim.measure for paper in claims.papers() for claim in claims.load(paper)]
 assert any("\\u03c3" in said for said in found) and not any("\\xc2" in said for said in found)
 for sweep in Path("data/sweeps").glob("*.yml"):
-    assert records.points(sweep)
+    assert sweeps.points(sweep)
 assert records.stale() is not None and records.commit("deployed") != ""
 for chapter in sorted(Path("chapters").glob("*.ipynb")):
     assert run.parameters(chapter) and sources.notebook_sources(chapter)

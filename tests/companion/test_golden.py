@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from companion import experiments, records
+from companion import experiments, records, sweeps
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_names.json").read_text(encoding="utf-8"))
 EXPERIMENTS = experiments.names()
@@ -52,7 +52,7 @@ def test_parameters_resolve_to_themselves_type_by_type(experiment: str) -> None:
 @pytest.mark.parametrize("experiment", GOLDEN)
 def test_a_sweep_asks_for_every_record(experiment: str) -> None:
     sweep = records.RESULTS.parent / "sweeps" / f"{experiment}.yml"
-    assert set(committed(experiment)) <= {point.key for point in records.points(sweep)}
+    assert set(committed(experiment)) <= {point.key for point in sweeps.points(sweep)}
 
 
 @pytest.mark.parametrize("experiment", GOLDEN)

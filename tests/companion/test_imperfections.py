@@ -246,7 +246,7 @@ def test_updates_on_the_device_start_from_the_same_repaired_network():
     weights = {name: value.clone() for name, value in before.state_dict().items()}
     misses = repaired.cache_info().misses
     first, *_, again = (run(replace(SMALL, iterations=n)) for n in (0, 5, 20, 0))
-    assert repaired.cache_info().misses <= misses + 1  # of the second chip
+    assert repaired.cache_info().misses <= misses + 2  # of the second chip, and of the twin
     assert repaired(imperfections._unread(SMALL), 0)[0] is before
     assert all(torch.equal(value, weights[name]) for name, value in before.state_dict().items())
     assert first["accuracy"] == again["accuracy"]
@@ -296,7 +296,7 @@ def test_colour_images_are_cropped_and_mirrored_in_retraining_and_normalised(mon
     params = Params(network="resnet18", dataset="cifar10", width=1 / 16, precision=precision)
     params = replace(params, epochs=1, n_train=40, retrain_epochs=1, n_retrain=40, images=10, chips=1)
     found = run(replace(params, iterations=1))
-    assert [name for name, _ in used] == ["CrossEntropy", "Retraining"]
+    assert [name for name, _ in used] == ["CrossEntropy", "Retraining", "Retraining"]  # the twin is trained too
     mean, std = task_module.NORMALISATION["cifar10"]
     assert used[1][1] == pytest.approx([-m / s for m, s in zip(mean, std, strict=True)])
     assert found["writes"][0] > 0

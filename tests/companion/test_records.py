@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from companion import experiments, records
+from companion import experiments, records, sweeps
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = sorted((ROOT / "data" / "sweeps").glob("*.yml"))
@@ -30,19 +30,19 @@ def written(folder, **change):
 
 def test_lists_are_grids_and_what_two_points_ask_for_is_there_once(tmp_path):
     grid = [{"gaussian": [0.0, 0.1], "hidden": [4, 8]}, {"gaussian": 0.1}]
-    assert len(records.points(written(tmp_path, points=grid))) == 4
+    assert len(sweeps.points(written(tmp_path, points=grid))) == 4
 
 
 def test_a_key_depends_on_what_differs_from_the_defaults_and_on_nothing_else(tmp_path):
     plain, same, other = (
-        records.points(written(tmp_path, points=[entry]))[0].key
+        sweeps.points(written(tmp_path, points=[entry]))[0].key
         for entry in ({}, {"gaussian": 0.0, "scale": "quick"}, {"gaussian": 0.1})
     )
     assert plain == same != other
 
 
 def test_a_record_holds_what_made_it(sweep):
-    point = records.points(sweep)[1]
+    point = sweeps.points(sweep)[1]
     record = json.loads(records.run(point).read_text(encoding="utf-8"))
     assert record["params"]["gaussian"] == 0.1 and record["params"]["hidden"] == 8
     assert len(record["result"]["error"]) == 2
@@ -52,7 +52,7 @@ def test_a_record_holds_what_made_it(sweep):
 
 
 def test_a_finished_record_is_never_run_again(sweep, monkeypatch):
-    point = records.points(sweep)[0]
+    point = sweeps.points(sweep)[0]
     path = records.run(point)
     monkeypatch.setattr(experiments, "run", lambda *_: pytest.fail("ran again"))
     before = path.stat().st_mtime_ns
@@ -60,19 +60,19 @@ def test_a_finished_record_is_never_run_again(sweep, monkeypatch):
 
 
 def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, monkeypatch):
-    path = records.run(records.points(sweep)[0])
+    path = records.run(sweeps.points(sweep)[0])
     records.write(path, {**records.load(path), "digest": "0" * 16, "result": {"error": []}})
-    monkeypatch.setattr(records, "ROOT", path.parents[2])
+    monkeypatch.setattr(sweeps, "ROOT", path.parents[2])
     assert records.stale() == [path]
-    records.main(["stale"])
+    sweeps.main(["stale"])
     assert path.name in capsys.readouterr().out
     assert records.read("deployed").stale.all()
-    records.run(records.points(sweep)[0])
+    records.run(sweeps.points(sweep)[0])
     assert records.stale() == [] and not records.read("deployed").stale.any()
 
 
 def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
-    point = records.points(sweep)[0]
+    point = sweeps.points(sweep)[0]
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -81,14 +81,14 @@ def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         records.run(point)
     assert not point.path.exists()
-    monkeypatch.setattr(experiments, "run", lambda *_: {"error": float})
+    monkeypatch.setattr(experiments, "run_with_images", lambda *_: ({"error": float}, {}))
     with pytest.raises(TypeError):
         records.run(point)
     assert not point.path.exists()
 
 
 def test_an_interrupted_write_leaves_no_record_and_the_next_run_makes_it(sweep, monkeypatch):
-    point = records.points(sweep)[0]
+    point = sweeps.points(sweep)[0]
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -112,7 +112,7 @@ def test_an_interrupted_write_leaves_no_record_and_the_next_run_makes_it(sweep, 
     ids=["read", "stale", "run"],
 )
 def test_a_truncated_record_is_refused_naming_the_file(sweep, use, kept):
-    point = records.points(sweep)[0]
+    point = sweeps.points(sweep)[0]
     text = records.run(point).read_text(encoding="utf-8")
     point.path.write_text(text[: int(kept * len(text))], encoding="utf-8")
     with pytest.raises(ValueError, match=point.path.name):
@@ -126,7 +126,7 @@ def edited(path, **change):
 
 
 def test_a_record_with_other_parameters_than_its_name_says_is_refused(sweep):
-    first, second = (records.run(point) for point in records.points(sweep))
+    first, second = (records.run(point) for point in sweeps.points(sweep))
     params = records.load(first)["params"]
     edited(first, params={**params, "hidden": 4096})
     with pytest.raises(ValueError, match=f"{first.stem}.* parameters were edited"):
@@ -141,25 +141,25 @@ def test_a_record_with_other_parameters_than_its_name_says_is_refused(sweep):
 
 
 def test_a_record_whose_results_were_edited_is_refused(sweep):
-    path = records.run(records.points(sweep)[0])
+    path = records.run(sweeps.points(sweep)[0])
     edited(path, result={"error": [0.0, 0.0]})
     with pytest.raises(ValueError, match=f"results in .*{path.name} are not those that were written"):
         records.read("deployed")
 
 
 def test_a_table_that_is_changed_changes_no_other(sweep):
-    records.run(records.points(sweep)[0])
+    records.run(sweeps.points(sweep)[0])
     table = records.read("deployed")
     table["hidden"] = 0
     assert records.read("deployed").hidden.tolist() == [8]
 
 
 def test_the_command_line_makes_one_record_and_refuses_unknown_keys(sweep, capsys):
-    point = records.points(sweep)[0]
-    records.main(["run", str(sweep), point.key])
+    point = sweeps.points(sweep)[0]
+    sweeps.main(["run", str(sweep), point.key])
     assert point.path.exists()
     with pytest.raises(SystemExit):
-        records.main(["run", str(sweep), "nothing"])
+        sweeps.main(["run", str(sweep), "nothing"])
     assert "no point 'nothing'" in capsys.readouterr().err
 
 
@@ -229,7 +229,7 @@ def test_reading_without_records_says_what_to_do(sweep):
 )
 def test_a_wrong_sweep_is_refused_by_file_point_field_value_and_what_is_allowed(tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
-        records.points(written(tmp_path, **change))
+        sweeps.points(written(tmp_path, **change))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_file_that_is_no_sweep_is_refused_by_file_and_line_or_field(tmp_path, 
     path = tmp_path / "deployed.yml"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=words):
-        records.points(path)
+        sweeps.points(path)
 
 
 @pytest.mark.parametrize(
@@ -299,16 +299,16 @@ def test_a_sweep_says_everything(tmp_path, field):
     del spec[field]
     path.write_text(json.dumps(spec), encoding="utf-8")
     with pytest.raises(ValueError, match=f"deployed.yml: {field} is missing"):
-        records.points(path)
+        sweeps.points(path)
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_committed_sweep_is_valid_and_bears_the_name_of_its_experiment(path):
-    assert {point.experiment for point in records.points(path)} == {path.stem}
+    assert {point.experiment for point in sweeps.points(path)} == {path.stem}
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_every_committed_record_belongs_to_a_sweep(path):
-    wanted = {point.path.name for point in records.points(path)}
+    wanted = {point.path.name for point in sweeps.points(path)}
     there = {record.name for record in (records.RESULTS / path.stem).glob("*.json")}
     assert there <= wanted
