@@ -74,7 +74,7 @@ class Params(TaskParams):
 
     ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of ResNet-18
     ``width`` counts. ``precision``: of a ResNet's training, of what is trained end to end, and of readings;
-    layers are distilled, factors and statistics found in single precision. Chips 0 … ``chips - 1``."""
+    layers are distilled, factors and statistics found in single precision."""
 
     cell: Annotated[str, one_of(CELLS)] = "pcm"
     t: str = "10 years"
@@ -102,7 +102,12 @@ class Params(TaskParams):
     def __post_init__(self) -> None:
         self.check(DATASETS)
         train, test = SIZES[self.dataset]
-        limits = {"samples": train, "n_train": train, "images": test, "other_chip": TRAINING - self.chips}
+        limits = {
+            "samples": train,
+            "n_train": train,
+            "images": test,
+            "other_chip": TRAINING - self.numbers.stop,
+        }
         for name, most in limits.items():
             require(getattr(self, name) <= most, name, getattr(self, name), f"an integer ≤ {most}")
         bits = self.adc_bits == 0 or 2 <= self.adc_bits <= 16
@@ -271,7 +276,7 @@ def run(params: Params) -> dict[str, Any]:
         for name, value in values.items():
             found.setdefault(name, []).append(float(f"{value:.5g}"))
 
-    for chip in range(params.chips):
+    for chip in params.numbers:
         model, costs = repaired(network, params, chip)
         number = chip + params.other_chip
         before = Chip(kind, number).holds(network)

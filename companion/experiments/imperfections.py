@@ -201,7 +201,7 @@ def repaired(params: Params, chip: int) -> tuple[nn.Module, Case]:
 def _unread(params: Params) -> Params:
     """What repaired networks depend on, the rest as by default: all but reading and updates on the device."""
     kept = Params()
-    later = "iterations pulse_batch pulse_lr levels cycle_to_cycle images chips"
+    later = "iterations pulse_batch pulse_lr levels cycle_to_cycle images chips first_chip"
     return replace(params, **{name: getattr(kept, name) for name in later.split()})
 
 
@@ -229,7 +229,7 @@ def run(params: Params) -> dict[str, Any]:
         for name, value in values.items():
             found.setdefault(name, []).append(float(f"{value:.5g}"))
 
-    for chip in range(params.chips):
+    for chip in params.numbers:
         model, case, written = _finished(params, chip)
         read, checked = (task.read(model, batch, [chip]) for batch in (test, check))
         readings.append(read)

@@ -183,7 +183,7 @@ class Shown(Task):
 class TaskParams:
     """Parameters of experiments that put a digital network on chips; of the names, see :class:`Task`.
 
-    ``images`` are read on chips 0 … ``chips - 1``."""
+    ``images`` are read on ``chips`` from ``first_chip`` on."""
 
     scale: Scale = "quick"
     network: str = "mlp"
@@ -197,6 +197,7 @@ class TaskParams:
     batch: Count = 32
     images: Count = 360
     chips: Count = 5
+    first_chip: Natural = 0
     seed: Natural = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     device: TorchDevice = "cpu"
@@ -205,6 +206,11 @@ class TaskParams:
     def task(self) -> Task:
         """The network, its images, and how it is trained and read."""
         return Task.of(self)
+
+    @property
+    def numbers(self) -> range:
+        """The chips, by their numbers."""
+        return range(self.first_chip, self.first_chip + self.chips)
 
     def check(self, datasets: Mapping[str, tuple[str, ...]]) -> None:
         """Raise ``ValueError`` unless the network is one of ``datasets``, and has this data set there."""
