@@ -37,7 +37,8 @@ class Sweep(Filed):
         minutes: the estimate for one run.
         defaults: parameters of all points.
         points: parameters of each.
-        evidence: parameters, such as more images, of those points that a claim in the ledgers rests on.
+        evidence: parameters, such as more images, of those points that a claim in the ledgers rests on,
+            unless a point has its own.
     """
 
     experiment: Annotated[str, one_of(experiments.names())]
@@ -64,7 +65,8 @@ def points(sweep: Path) -> list[Point]:
                 raise ValueError(f"it is point {asked.points.index(entry) + 1} once more: delete one")
             for params in ParameterGrid(_grid({**asked.defaults, **entry})):
                 resolved = experiments.resolve(asked.experiment, params)
-                if asked.evidence and _claimed(asked.experiment, asdict(resolved)):
+                own = asked.evidence.keys() & entry.keys()
+                if asked.evidence and not own and _claimed(asked.experiment, asdict(resolved)):
                     resolved = experiments.resolve(asked.experiment, {**asdict(resolved), **asked.evidence})
                 point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
                 found.setdefault(point.key, point)
@@ -81,6 +83,13 @@ def _grid(given: Mapping[str, Any]) -> dict[str, list[Any]]:
             allowed = "a value, or a list of values, at least one and none twice"
             raise ValueError(f"{name} = {values} is not allowed; allowed: {allowed}")
     return grid
+
+
+@cache
+def evidence(experiment: str) -> dict[str, Any]:
+    """The parameters that all records have on which claims rest; none if no sweep says so."""
+    path = SWEEPS / f"{experiment}.yml"
+    return dict(filed(Sweep, yaml_files.read(path), str(path)).evidence) if path.exists() else {}
 
 
 @cache

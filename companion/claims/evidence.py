@@ -50,7 +50,7 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
     ``NotRunYet`` if no record fits and a sweep asks for one, else ``ValueError`` unless one record fits, or
     one for each value of ``over``, and has such a result, in finite numbers.
     """
-    given, over = reading.given, reading.over
+    given, over = {**sweeps.evidence(reading.experiment), **reading.given}, reading.over
     for name in given:
         _among("given", name, _parameters(reading.experiment))
     try:

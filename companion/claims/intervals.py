@@ -108,7 +108,8 @@ def _counts(images: int) -> NDArray[np.float32]:
 def _means(right: NDArray[np.float32]) -> Values:
     """Means over resampled images, (resamples, n)."""
     images = right.shape[1]
-    return (right @ _counts(images)).T.astype(np.float64) / images
+    means: Values = (right @ _counts(images)).T.astype(np.float64) / images
+    return means
 
 
 def of_resamples(samples: Sequence[Sample], estimator: Estimator) -> tuple[float, float]:
