@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cimlib.chip.montecarlo import Evaluation, evaluate
 from cimlib.devices.effects import require, require_whole
-from cimlib.training.fit import History, fit
+from cimlib.training.fit import History, OptimizerFactory, fit
 from cimlib.training.objectives import Batch, Objective, labelled
 
 
@@ -86,6 +86,18 @@ class Budget:
         """The context in which networks are trained and read: here nothing special."""
         return nullcontext()
 
+    def objective(self, wanted: Objective) -> Objective:
+        """What is minimised in training where ``wanted`` is asked for: here the same."""
+        return wanted
+
+    def optimizer(self, model: nn.Module, lr: float) -> OptimizerFactory | None:
+        """What trains ``model`` at the rate ``lr``; ``None``: what :func:`~.fit` takes by default."""
+        return None
+
+    def watched(self) -> Batch | None:
+        """Images with labels that are read after every epoch; ``None``: none."""
+        return None
+
     def train(
         self, model: nn.Module, objective: Objective, batch: Batch, *, epochs: int, lr: float
     ) -> History:
@@ -93,12 +105,14 @@ class Budget:
         with self.autocast():
             return fit(
                 model,
-                objective,
+                self.objective(objective),
                 batch,
                 epochs=epochs,
                 lr=lr,
                 seed=self.seed,
                 batch_size=self.batch,
+                validation=self.watched(),
+                optimizer=self.optimizer(model, lr),
                 cosine=True,
             )
 

@@ -25,7 +25,7 @@ from cimlib.devices import Lognormal, require
 from cimlib.networks import mlp
 from cimlib.remedies import Budget, Case, Chip, Composed, Remedy, Retrained
 from cimlib.remedies.inspection import Emulated
-from cimlib.training import Batch, CrossEntropy, History, Objective, OptimizerFactory, fit
+from cimlib.training import Batch, CrossEntropy, OptimizerFactory
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, one_of
 from companion.tasks.results import RIGHT, stacked
 
@@ -177,21 +177,11 @@ class Emulating(Budget):
     def validation(self, n: int = 0) -> Batch:
         return load(self.dataset, "val", n or None)
 
-    def train(
-        self, model: nn.Module, objective: Objective, batch: Batch, *, epochs: int, lr: float
-    ) -> History:
-        return fit(
-            model,
-            objective,
-            batch,
-            epochs=epochs,
-            lr=lr,
-            seed=self.seed,
-            batch_size=self.batch,
-            validation=self.validation() if self.validated else None,
-            optimizer=in_range(((layer.weight, largest(layer)) for layer in crossbars(model)), lr),
-            cosine=True,
-        )
+    def watched(self) -> Batch | None:
+        return self.validation() if self.validated else None
+
+    def optimizer(self, model: nn.Module, lr: float) -> OptimizerFactory:
+        return in_range(((layer.weight, largest(layer)) for layer in crossbars(model)), lr)
 
 
 # what the offline network does not depend on, so that one is trained for many points of a sweep

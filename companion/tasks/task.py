@@ -20,7 +20,7 @@ from cimlib.datasets import crop_and_flip, load, load_tiny_imagenet
 from cimlib.devices import require, seeded
 from cimlib.networks import mlp, resnet18, scaled, vgg8
 from cimlib.remedies import Budget
-from cimlib.training import Batch, History, Objective, OptimizerFactory, fit
+from cimlib.training import Batch, Objective, OptimizerFactory
 from companion.fields import STRICT, Count, Natural, Positive, Scale, TorchDevice
 
 # what the paper's code subtracts from and divides images by
@@ -119,10 +119,6 @@ class Task(Budget):
     def images(self, n: int = 0) -> Batch:
         return self.split("train", n or None)
 
-    def shown(self, chip: int) -> Shown:
-        """The same task, as ``chip`` is shown images of its own."""
-        return Shown(**vars(self), chip=chip)
-
     def validation(self, n: int = 0) -> Batch:
         return self.split("val", n or None)
 
@@ -134,28 +130,17 @@ class Task(Budget):
         kind, wanted = torch.device(self.device).type, self.precision == "bfloat16"
         return torch.autocast(kind, torch.bfloat16, enabled=wanted, cache_enabled=False)
 
-    def train(
-        self, model: nn.Module, objective: Objective, batch: Batch, *, epochs: int, lr: float
-    ) -> History:
-        """Train ``model`` in place: colour images augmented, the rate falling along a half cosine."""
-        if self.dataset in COLOUR:
-            mean, std = self.normalisation()
-            objective = Augmented(objective, -mean / std, self.seed)
-        with self.autocast():
-            return fit(
-                model,
-                objective,
-                batch,
-                epochs=epochs,
-                lr=lr,
-                seed=self.seed,
-                batch_size=self.batch,
-                optimizer=None if self.last_lr == 1 else self._adam(model, lr),
-                cosine=True,
-            )
+    def objective(self, wanted: Objective) -> Objective:
+        """Colour images are augmented."""
+        if self.dataset not in COLOUR:
+            return wanted
+        mean, std = self.normalisation()
+        return Augmented(wanted, -mean / std, self.seed)
 
-    def _adam(self, model: nn.Module, lr: float) -> OptimizerFactory:
+    def optimizer(self, model: nn.Module, lr: float) -> OptimizerFactory | None:
         """Adam whose rate in the last layer is ``last_lr`` times that of the others."""
+        if self.last_lr == 1:
+            return None
         last = list(model.get_submodule(ENDS[self.network][1]).parameters())
 
         def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -164,6 +149,10 @@ class Task(Budget):
             return torch.optim.Adam(groups, lr)
 
         return adam
+
+    def shown(self, chip: int) -> Shown:
+        """The same task, as ``chip`` is shown images of its own."""
+        return Shown(**vars(self), chip=chip)
 
 
 @dataclass(frozen=True)
