@@ -30,6 +30,9 @@ def _like(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+#: Columns of a table of records that are neither parameters nor results; the last: digests of images.
+ADDED = ("key", "stale", "experiment", "right")
+
 Text = Annotated[str, Strict()]
 Number = Annotated[Count, Strict()]
 Digest = Annotated[Text, _like("[0-9a-f]{16}", "16 hexadecimal digits")]
@@ -87,7 +90,7 @@ class Record(Filed):
     provenance: Digest | None = None
 
     def __post_init__(self) -> None:
-        twice = {*self.params, "key", "stale"} & set(self.result)
+        twice = {*self.params, *ADDED} & set(self.result)
         if twice:
             raise ValueError(f"result = {sorted(twice)} is not allowed; allowed: what no parameter is called")
 

@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from cimlib.datasets import loading as data
 from companion import definitions, experiments, provenance, sidecars, sources
+from companion.provenance import ADDED
 from companion.tasks.results import Right
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,7 +140,8 @@ def is_stale(record: Mapping[str, Any]) -> bool:
 def read(experiment: str) -> pd.DataFrame:
     """All records of ``experiment``: a row each, parameters and results as columns.
 
-    The columns ``key`` and ``stale`` are added. Each record is opened once, and again if it has changed.
+    The columns :data:`~companion.provenance.ADDED` come on top. Each record is opened once, and again
+    if it has changed.
     Raises ``FileNotFoundError`` if there is none, ``ValueError`` as :func:`load` does.
     """
     paths = sorted((RESULTS / experiment).glob("*.json"))
@@ -160,15 +162,19 @@ def _row(path: Path, changed: int) -> dict[str, Any]:
     without are as by default."""
     record = load(path)
     params = {**experiments.defaults(record["experiment"]), **record["params"]}
-    return {**params, **record["result"], "key": path.stem, "stale": is_stale(record)}
+    added = (path.stem, is_stale(record), record["experiment"], record.get("right", {}))
+    return {**params, **record["result"], **dict(zip(ADDED, added, strict=True))}
 
 
-def right(experiment: str, key: str, name: str) -> Right | None:
-    """Which images the accuracy ``name`` of a record is right about, (values, images); ``None`` if that was
-    not kept. Raises ``ValueError`` as :func:`load` and :func:`~companion.sidecars.read` do."""
-    path = RESULTS / experiment / f"{key}.json"
-    expected = load(path).get("right", {}).get(name)
-    return None if expected is None else sidecars.read(path, name, expected)
+def right(row: pd.Series[Any], name: str) -> Right:
+    """Which images the accuracy ``name`` of a record in a table is right about, (values, images).
+
+    Raises ``ValueError`` if that was not kept, and as :func:`~companion.sidecars.read` does.
+    """
+    kept: Mapping[str, str] = row["right"]
+    if name not in kept:
+        raise ValueError(f"name = {name!r} is not allowed; allowed: {sorted(kept)}, whose images are kept")
+    return sidecars.read(RESULTS / row["experiment"] / f"{row['key']}.json", name, kept[name])
 
 
 def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
@@ -208,7 +214,7 @@ def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.Da
         raise ValueError(f"{by} is not a finite number in records {sorted(table.key[~np.isfinite(score)])}")
     mixed = [name for name in table.columns if table[name].dtype == object]
     results = [name for name in mixed if table[name].map(lambda value: isinstance(value, list)).any()]
-    same = table.drop(columns=[over, "key", "stale", *results]).apply(tuple, axis=1)
+    same = table.drop(columns=[over, *ADDED, *results], errors="ignore").apply(tuple, axis=1)
     return table.loc[score.groupby(same).idxmin().sort_values()]
 
 

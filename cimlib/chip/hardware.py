@@ -16,7 +16,10 @@ class Hardware:
 
     Args:
         device: what a cell does; one effect alone may be given.
-        array: how weights sit in conductances.
+        array: how weights sit in conductances; by default in pairs of cells, each column with a scale of its
+            own, so that one large weight leaves the errors of the other columns as they are. The designs of
+            the publications have one scale for a layer: ``DoubleArray()``. A spread is a fraction of the
+            range, and so of the largest weight of the column in the one, of the layer in the other.
         circuit: how the array is read.
 
     Raises ``TypeError`` naming the argument if one of them is of another kind, ``ValueError`` if the
@@ -24,7 +27,7 @@ class Hardware:
     """
 
     device: Device | Effect = field(default_factory=Device)
-    array: Array = field(default_factory=DoubleArray)
+    array: Array = field(default_factory=lambda: DoubleArray(scale="column"))
     circuit: Circuit = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:

@@ -155,7 +155,8 @@ class OpAmp(Circuit):
     def check(self, array: Array, layer: nn.Module | None = None) -> None:
         require(array.slices == 1, "array", array, "an unsliced array behind operational amplifiers")
         fits = self.g_load is None or array.scale == "layer"
-        require(fits, "g_load", self.g_load, "None where each column has its own scale: it is the feedback")
+        allowed = "None where each column has its own scale: it is the feedback; array=DoubleArray() has one"
+        require(fits, "g_load", self.g_load, allowed)
         if layer is None:
             return
         none = getattr(layer, "bias", None) is None

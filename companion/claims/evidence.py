@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import NDArray
 
-from cimlib.chip.montecarlo import Values, interval
 from companion import experiments, records, sweeps
+from companion.claims import intervals
+from companion.claims.intervals import Sample
 from companion.claims.ledger import Evidence, Reading
+from companion.provenance import ADDED
 from companion.records import Point
 
 SWEEPS = records.ROOT / "data" / "sweeps"
@@ -21,10 +23,10 @@ SWEEPS = records.ROOT / "data" / "sweeps"
 Tables = Callable[[str], pd.DataFrame]  # experiment -> its records, as of `records.read`
 
 #: Statistics that are what they are, without an interval.
-COUNTED: dict[str, Callable[[Values], Any]] = {
-    "max": np.max,
-    "min": np.min,
-    "stragglers": lambda values: (values < values.mean() - 5).sum(),
+COUNTED: dict[str, Callable[[Any], Any]] = {
+    "max": lambda values: values.max(-1),
+    "min": lambda values: values.min(-1),
+    "stragglers": lambda values: (values < values.mean(-1, keepdims=True) - 5).sum(-1),
 }
 
 
@@ -35,13 +37,14 @@ class NotRunYet(LookupError):
 @dataclass(frozen=True)
 class Estimate:
     """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided), stale (made by
-    older code) or missing (not run yet)."""
+    older code) or missing (not run yet). ``images``: how many the interval covers besides; 0 if none."""
 
     estimate: float
     low: float
     high: float
     n: int
     status: Literal["holds", "fails", "open", "stale", "missing"]
+    images: int = 0
 
 
 def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[float], bool]:
@@ -50,6 +53,15 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
     ``NotRunYet`` if no record fits and a sweep asks for one, else ``ValueError`` unless one record fits, or
     one for each value of ``over``, and has such a result, in finite numbers.
     """
+    found = _found(reading, tables)
+    stale = bool(found["stale"].any())
+    if reading.over is None:
+        return pd.Series(found.iloc[0][reading.value], dtype=float), stale
+    return found[reading.value].map(np.mean).astype(float), stale
+
+
+def _found(reading: Reading, tables: Tables) -> pd.DataFrame:
+    """The records of :func:`values`, indexed by ``over`` if there is one."""
     given, over = {**sweeps.evidence(reading.experiment), **reading.given}, reading.over
     for name in given:
         _among("given", name, _parameters(reading.experiment))
@@ -61,7 +73,7 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
         if any(given.items() <= params.items() for params in asked):
             raise NotRunYet(str(error)) from error
         raise ValueError(str(error)) from error
-    _among("value", reading.value, set(table) - _parameters(reading.experiment) - {"key", "stale"})
+    _among("value", reading.value, set(table) - _parameters(reading.experiment) - {*ADDED})
     if found[reading.value].isna().any():
         raise ValueError(f"not every record of {reading.experiment} with {given} has {reading.value!r}")
     if reading.tuned is not None:
@@ -71,13 +83,22 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
         _finite(each, reading.value)
     if over is not None:
         _among("over", over, set(table))
-        read = found.set_index(over)[reading.value].map(np.mean).astype(float).sort_index()
-        if not read.index.is_unique:
+        found = found.set_index(over).sort_index()
+        if not found.index.is_unique:
             raise ValueError(f"records of {reading.experiment} with {given} differ not only in {over}")
-        return read, bool(found["stale"].any())
-    if len(found) != 1:
+    elif len(found) != 1:
         raise ValueError(f"{len(found)} records of {reading.experiment} have {given}; one is needed")
-    return pd.Series(found.iloc[0][reading.value], dtype=float), bool(found.iloc[0]["stale"])
+    return found
+
+
+def _right(reading: Reading, found: pd.DataFrame) -> NDArray[np.float32] | None:
+    """Shares of right predictions, %, (n, images), of those values, if all records keep them."""
+    if not all(reading.value in kept for kept in found["right"]):
+        return None
+    shares = [100 * records.right(row, reading.value).astype(np.float32) for _, row in found.iterrows()]
+    if len({each.shape[1] for each in shares}) > 1:
+        return None
+    return shares[0] if reading.over is None else np.stack([each.mean(0) for each in shares])
 
 
 @cache
@@ -112,68 +133,84 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
     ``ValueError`` as :func:`values` raises it, and if the values cannot be paired.
     """
     try:
-        data, stale = _paired(evidence, tables)
+        samples, stale = samples_of(evidence, tables)
     except NotRunYet:
         return Estimate(float("nan"), float("nan"), float("nan"), 0, "missing")
-    estimate, low, high = _estimated(evidence, data)
-    n = len(data[0])
-    outside = high <= evidence.above or low >= evidence.below
-    status: Literal["holds", "fails", "open", "stale"] = "fails" if outside else "open"
-    if stale:
-        status = "stale"
-    elif n < evidence.needs:
-        status = "open"
-    elif evidence.above < low and high < evidence.below:
-        status = "holds"
-    return Estimate(estimate, low, high, n, status)
+    estimate, low, high = _estimated(evidence, samples)
+    n, images = len(samples[0].values), min(sample.images for sample in samples)
+    status = "stale" if stale else judged(evidence, n, low, high)
+    return Estimate(estimate, low, high, n, status, images)
 
 
-def _paired(evidence: Evidence, tables: Tables) -> tuple[tuple[Values, ...], bool]:
-    """What is measured, and what it is compared with if anything, (n,) each; and whether any is stale."""
+def judged(evidence: Evidence, n: int, low: float, high: float) -> Literal["holds", "fails", "open"]:
+    """What an interval from ``low`` to ``high`` over ``n`` values says."""
+    if n < evidence.needs:
+        return "open"
+    if evidence.above < low and high < evidence.below:
+        return "holds"
+    return "fails" if high <= evidence.above or low >= evidence.below else "open"
+
+
+def samples_of(evidence: Evidence, tables: Tables = records.read) -> tuple[tuple[Sample, ...], bool]:
+    """What is measured, and what it is compared with if anything, paired; and whether any is stale."""
     read, stale = values(evidence.of, tables)
+    right = _right(evidence.of, _found(evidence.of, tables))
     if evidence.against is None:
-        return (np.asarray(read, dtype=np.float64),), stale
+        return (Sample(np.asarray(read, dtype=np.float64), right),), stale
     other, other_stale = values(evidence.against, tables)
+    other_right = _right(evidence.against, _found(evidence.against, tables))
     if evidence.of.over is not None and evidence.of.over == evidence.against.over:
-        read, other = read.align(other, join="inner")
+        shared = read.index.intersection(other.index)
+        right, other_right = _rows(right, read, shared), _rows(other_right, other, shared)
+        read, other = read.loc[shared], other.loc[shared]
     elif len(other) == 1:  # of the digital network, say: the same for every chip
         other = pd.Series(other.iloc[0], index=read.index)
+        other_right = None if other_right is None else np.repeat(other_right, len(read), axis=0)
     elif len(read) == 1:
         read = pd.Series(read.iloc[0], index=other.index)
+        right = None if right is None else np.repeat(right, len(other), axis=0)
     if len(read) != len(other) or len(read) == 0:
         raise ValueError(f"{evidence.label}: {len(read)} and {len(other)} values cannot be paired")
-    both = np.asarray(read, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    return both, stale or other_stale
+    both = ((read, right), (other, other_right))
+    return tuple(Sample(np.asarray(each, dtype=np.float64), of) for each, of in both), stale or other_stale
 
 
-def _estimated(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, float, float]:
+def _rows(
+    right: NDArray[np.float32] | None, series: pd.Series[float], shared: pd.Index[Any]
+) -> NDArray[np.float32] | None:
+    return None if right is None else right[series.index.get_indexer(shared)]
+
+
+def _estimated(evidence: Evidence, samples: Sequence[Sample]) -> tuple[float, float, float]:
     """Estimate and the ends of its interval."""
-    a = data[0]
-    single = len(data) == 1 or evidence.compare == "difference"
-    compared = a if len(data) == 1 else a - data[1] if single else a / data[1]
+    estimator, nan = estimator_of(evidence), float("nan")
+    if evidence.of.over is not None and len(samples[0].values) == 1 and evidence.statistic == "std":
+        return nan, nan, nan
+    estimate = float(estimator(*(sample.values for sample in samples)))
     if evidence.statistic in COUNTED:
-        return (float(COUNTED[evidence.statistic](compared)),) * 3
-    if evidence.of.over is not None and len(a) == 1:  # one training tells nothing of the spread
-        estimate = float(compared[0]) if evidence.statistic == "mean" else float("nan")
-        return estimate, float("nan"), float("nan")
-    if evidence.statistic == "mean" and single:
-        return float(compared.mean()), *interval(compared)
-    return _bootstrap(evidence, data)
+        return estimate, estimate, estimate
+    if evidence.of.over is not None and len(samples[0].values) == 1:  # one training tells not of the spread
+        return estimate, nan, nan
+    if evidence.statistic == "mean" and (len(samples) == 1 or evidence.compare == "difference"):
+        return estimate, *intervals.of_mean(samples[0] if len(samples) == 1 else samples[0] - samples[1])
+    if all(np.ptp(sample.values) == 0 for sample in samples) and not any(sample.images for sample in samples):
+        return estimate, estimate, estimate
+    return estimate, *intervals.of_resamples(samples, estimator)
 
 
-def _bootstrap(evidence: Evidence, data: tuple[Values, ...]) -> tuple[float, float, float]:
-    """Estimate and interval of what has no t interval: paired, percentile, the same every time."""
+def estimator_of(evidence: Evidence) -> intervals.Estimator:
+    """What the evidence compares, as a function of one or two arrays (..., n), over the last axis."""
 
-    def estimate(*sample: Values, axis: int = -1) -> Any:
-        by_mean = evidence.statistic == "mean"
-        each = [s.mean(axis) if by_mean else s.std(axis, ddof=1) for s in sample]
-        if len(each) == 1:
-            return each[0]
-        return each[0] / each[1] if evidence.compare == "ratio" else each[0] - each[1]
+    def estimate(*samples: Any) -> Any:
+        if evidence.statistic in COUNTED:
+            return COUNTED[evidence.statistic](_compared(evidence, samples))
+        each = [s.mean(-1) if evidence.statistic == "mean" else s.std(-1, ddof=1) for s in samples]
+        return _compared(evidence, each)
 
-    if all(np.ptp(sample) == 0 for sample in data):
-        return (float(estimate(*data)),) * 3
-    rng = np.random.default_rng(0)
-    result = stats.bootstrap(data, estimate, paired=True, method="percentile", rng=rng)
-    low, high = result.confidence_interval
-    return float(estimate(*data)), float(low), float(high)
+    return estimate
+
+
+def _compared(evidence: Evidence, samples: Sequence[Any]) -> Any:
+    if len(samples) == 1:
+        return samples[0]
+    return samples[0] / samples[1] if evidence.compare == "ratio" else samples[0] - samples[1]

@@ -121,7 +121,8 @@ def test_gradients_reach_every_weight_as_if_there_were_no_cells(array):
     torch.testing.assert_close(weight.grad, torch.ones_like(weight), rtol=1e-12, atol=0)
 
 
-def test_the_default_is_one_scale_for_the_layer():
+def test_an_array_has_one_scale_by_default_and_hardware_without_an_array_one_for_each_column():
+    assert Hardware().array == DoubleArray(scale="column")
     for array in PLAIN:
         assert array.scale == "layer" and array.target(torch.ones(3, 2)).scale.shape == (array.slices,)
 

@@ -101,7 +101,7 @@ def test_chip_seven_is_chip_seven_in_every_amplifier(array):
 
 def test_amplifiers_do_not_depend_on_which_other_layers_are_on_hardware():
     model = mlp(6, 16, 16, 3, bias="row", seed=0)
-    hardware = Hardware(circuit=AMPLIFIED)
+    hardware = Hardware(array=DoubleArray(), circuit=AMPLIFIED)
     whole, middle = (fabricate(program(model, hardware, layers=names), 7) for names in (None, ["5"]))
     assert isinstance(middle[2], nn.Linear) and type(middle[3]) is nn.ReLU
     for index in (5, 6):
@@ -111,7 +111,7 @@ def test_amplifiers_do_not_depend_on_which_other_layers_are_on_hardware():
 
 def test_amplifiers_of_layers_stages_and_slots_are_independent():
     model = mlp(500, 500, 500, 3, bias="row", seed=0)
-    chip = fabricate(program(model, Hardware(circuit=AMPLIFIED)), 0)
+    chip = fabricate(program(model, Hardware(array=DoubleArray(), circuit=AMPLIFIED)), 0)
     draws = [z.reshape(-1, 500) for m in fabricated(chip)[:4] for z in m.draws().values()]
     correlation = torch.corrcoef(torch.cat(draws))
     assert len(correlation) == 2 * (6 + 3)
@@ -143,7 +143,7 @@ def test_amplifiers_read_and_change_no_global_generator():
     model, x, y = perceptron()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    chip = fabricate(program(model, Hardware(circuit=AMPLIFIED)), 3)
+    chip = fabricate(program(model, Hardware(array=DoubleArray(), circuit=AMPLIFIED)), 3)
     first = evaluate(chip, x, y, chips=range(3)).accuracy
     fresh(chip, 1)(x)
     assert torch.equal(torch.get_rng_state(), state)
@@ -180,7 +180,7 @@ def test_fresh_draws_new_amplifiers_at_every_forward_pass_also_in_relus():
 def test_using_takes_the_same_amplifiers_to_another_offset_and_back():
     chip, x = behind(AMPLIFIED)
     before, other = chip(x), replace(AMPLIFIED, offset=0.02)
-    with using(chip, Hardware(circuit=other)):
+    with using(chip, Hardware(array=DoubleArray(), circuit=other)):
         assert torch.equal(chip(x), behind(other)[0](x)) and not torch.equal(chip(x), before)
     assert torch.equal(chip(x), before)
 
@@ -188,7 +188,7 @@ def test_using_takes_the_same_amplifiers_to_another_offset_and_back():
 @pytest.mark.parametrize("make", [perceptron, convolutional])
 def test_an_ideal_circuit_makes_an_amplified_network_digital_again(make):
     model, x, _ = make()
-    chip = fabricate(program(model, Hardware(circuit=AMPLIFIED)), 3)
+    chip = fabricate(program(model, Hardware(array=DoubleArray(), circuit=AMPLIFIED)), 3)
     with using(chip, Hardware()):
         assert torch.equal(chip(x), model(x))
     assert not torch.allclose(chip(x), model(x))
@@ -256,7 +256,7 @@ def test_only_a_relu_directly_behind_a_layer_on_hardware_is_a_circuit():
     model = nn.Sequential()
     for name, module in layers.items():
         model.add_module(name, module)
-    chip = program(model, Hardware(circuit=AMPLIFIED), layers=["first", "second"])
+    chip = program(model, Hardware(array=DoubleArray(), circuit=AMPLIFIED), layers=["first", "second"])
     kinds = {name: type(module) for name, module in chip.named_children()}
     assert [name for name, kind in kinds.items() if kind is AnalogReLU] == ["behind second"]
     assert all(kinds[name] is nn.ReLU for name in ("before", "behind norm", "behind third"))
@@ -268,7 +268,7 @@ def test_only_a_relu_directly_behind_a_layer_on_hardware_is_a_circuit():
 def test_every_column_has_a_comparator_and_a_follower_of_its_own(make):
     model, x, _ = make()
     circuit = replace(AMPLIFIED, offset=0.1)
-    chip = fabricate(program(model, Hardware(circuit=circuit)), 3)
+    chip = fabricate(program(model, Hardware(array=DoubleArray(), circuit=circuit)), 3)
     index = next(i for i, module in enumerate(chip) if isinstance(module, AnalogReLU))
     u, z = chip[:index](x), chip[index].draws()
     y = chip[index](u)
@@ -285,7 +285,7 @@ def test_every_column_has_a_comparator_and_a_follower_of_its_own(make):
 def test_a_relu_behind_a_layer_on_a_sequence_has_its_columns_last():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 4, bias=False), nn.ReLU())
-    chip = fabricate(program(model, Hardware(circuit=AMPLIFIED)), 3)
+    chip = fabricate(program(model, Hardware(array=DoubleArray(), circuit=AMPLIFIED)), 3)
     x = torch.rand(4, 4, 5)
     torch.testing.assert_close(chip(x), torch.stack([chip(row) for row in x]))
 

@@ -346,7 +346,9 @@ def test_of_many_outputs_the_largest_are_counted_by_themselves():
     x = x / x.abs().max()
     results = {}
     for full_scale in (0.1, 0.3):
-        model = program(layer, Hardware(circuit=Converters(8, 10, full_scale=full_scale)))
+        model = program(
+            layer, Hardware(array=DoubleArray(), circuit=Converters(8, 10, full_scale=full_scale))
+        )
         results[full_scale] = words_of(lambda model=model: evaluate(model, x, y, chips=[0]).mean)
         shares = clipped_shares(fabricate(model), x)[""]
         assert shares.outputs < 0.01 and shares.largest == (1 if full_scale == 0.1 else 0)

@@ -139,7 +139,9 @@ def test_evaluation_gives_the_accuracy_of_the_measured_array_on_its_chip_and_on_
         evaluate(chip, x, y, chips=[7]).mean,
         evaluate(program(net, Hardware()), x, y, chips=[7]).mean,
     )
-    measured = with_conductances(fabricate(program(net, Hardware()), 7), conductances(chip))
+    measured = with_conductances(
+        fabricate(program(net, Hardware(array=DoubleArray())), 7), conductances(chip)
+    )
     assert evaluate(measured, x, y, chips=[7]).mean == right < perfect - 0.5
     for other in ([0], [7, 8], range(200)):
         with pytest.raises(ValueError, match=r"chip.*chip 7.*chips=\[7\]"):

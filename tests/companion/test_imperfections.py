@@ -296,7 +296,11 @@ def test_colour_images_are_cropped_and_mirrored_in_retraining_and_normalised(mon
     params = Params(network="resnet18", dataset="cifar10", width=1 / 16, precision=precision)
     params = replace(params, epochs=1, n_train=40, retrain_epochs=1, n_retrain=40, images=10, chips=1)
     found = run(replace(params, iterations=1))
-    assert [name for name, _ in used] == ["CrossEntropy", "Retraining", "Retraining"]  # the twin is trained too
+    assert [name for name, _ in used] == [
+        "CrossEntropy",
+        "Retraining",
+        "Retraining",
+    ]  # the twin is trained too
     mean, std = task_module.NORMALISATION["cifar10"]
     assert used[1][1] == pytest.approx([-m / s for m, s in zip(mean, std, strict=True)])
     assert found["writes"][0] > 0

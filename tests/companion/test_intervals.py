@@ -18,7 +18,9 @@ def table(rng, rows, images, of_rows, of_images, rest):
     return Sample((d := effects + rest * rng.standard_normal((rows, images))).mean(1), d.astype(np.float32))
 
 
-@pytest.mark.parametrize(("of_rows", "of_images"), [(1.0, 0.0), (0.3, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("of_rows", "of_images"), [(1.0, 0.0), (0.3, 3.0), (0.05, 3.0), (0.0, 3.0), (0.0, 0.0)]
+)
 def test_it_covers_the_truth_in_95_of_100_tables_whatever_varies(of_rows, of_images):
     rng = np.random.default_rng(0)
     held = 0
@@ -68,7 +70,9 @@ def test_resampling_spreads_as_the_formula_says():
 def test_a_paired_ratio_is_narrower_than_an_unpaired_one():
     rng = np.random.default_rng(2)
     common = 50 + 20 * rng.standard_normal((10, 1)) + 10 * rng.standard_normal((1, 300))
-    a, b = (Sample((d := common + rng.standard_normal((10, 300))).mean(1), d.astype(np.float32)) for _ in "ab")
+    a, b = (
+        Sample((d := common + rng.standard_normal((10, 300))).mean(1), d.astype(np.float32)) for _ in "ab"
+    )
     other = Sample(b.values[::-1].copy(), b.right[::-1, ::-1].copy())
 
     def ratio(x, y):

@@ -77,7 +77,7 @@ def test_an_interrupted_run_leaves_no_record(sweep, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments, "run", interrupted)
+    monkeypatch.setattr(experiments, "run_with_images", interrupted)
     with pytest.raises(KeyboardInterrupt):
         records.run(point)
     assert not point.path.exists()
