@@ -40,7 +40,7 @@ def reached(chapter):
     library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
     experiments = [path.stem for path in library if path.parent.name == "experiments"]
     drawn = ["data/results", *(f"data/results/{experiment}" for experiment in experiments)]
-    data = ["data/reported/*.csv", *(f"{folder}/*.json" for folder in drawn)]
+    data = ["data/reported/*.csv", *(f"{folder}/*.*" for folder in drawn)]
     if Path("companion/claims/ledger.py") in library:
         drawn.append("data/claims")
         data.append("data/claims/*.yml")
@@ -143,7 +143,7 @@ rule lint:
 rule unit:
     input:
         LIBRARY, SETTINGS, files("tests/**/*.py", "tests/**/*.json", "intro.md", "pages/*.md"),
-        files("data/*.*", "data/*/*.yml", "data/*/*/*.json"), folders("data/*", "data/*/*"),
+        files("data/*.*", "data/*/*.yml", "data/*/*/*.*"), folders("data/*", "data/*/*"),
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:
@@ -153,15 +153,13 @@ rule unit:
 rule nbval:
     input: lambda wildcards: reached(wildcards.chapter)
     output: touch("_build/checked/{chapter}")
-    threads: ALL_CORES
     shell: "pytest --nbval --nbval-current-env --nbval-cell-timeout=300 {input[0]}"
 
 rule bookcheck:
     input:
         "_build/committed/index.html",
         files("tests/*.py", "tests/book/*.py", "tools/*.py", "chapters/*.ipynb"),
-        files("data/*/*.yml", "data/*/*/*.json", "*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"),
+        files("data/*/*.yml", "data/*/*/*.*", "*.md", "Makefile", "Snakefile", ".ci/*", "profiles/**/*"),
         folders("data/*", "data/*/*"), LIBRARY, SETTINGS, "LICENSE", "cimlib/py.typed",
     output: touch("_build/checked/book")
-    threads: ALL_CORES
     shell: "pytest tests/book"
