@@ -120,7 +120,7 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
     status: Literal["holds", "fails", "open", "stale"] = "fails" if outside else "open"
     if stale:
         status = "stale"
-    elif n < evidence.needs:
+    elif n < evidence.least:
         status = "open"
     elif evidence.above < low and high < evidence.below:
         status = "holds"
