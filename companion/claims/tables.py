@@ -41,7 +41,9 @@ def _judged(claim: Claim) -> list[str]:
     if "none" not in (claim.direction, claim.size) and not claim.unknown:
         lines.append(f"direction: {claim.direction}; size: {claim.size}")
     if claim.quantifier == "any":
-        lines.append(f"one is enough of {len(claim.evidence)}: {claim.family}")
+        judges = [piece.judges for piece in claim.evidence]
+        of = " and ".join(f"{judges.count(kind)} for the {kind}" for kind in dict.fromkeys(judges))
+        lines.append(f"one is enough, of {of}: {claim.family}")
     if claim.unknown:
         lines.append(f"not known: {claim.unknown}")
     return lines

@@ -136,20 +136,21 @@ def summary() -> pd.DataFrame:
 def pieces(claims: Sequence[Claim]) -> dict[str, int]:
     """How many pieces of evidence there are, by what chance could do to them.
 
-    ``pieces`` in all, of which ``arithmetic``; of the measured ones ``decided``, and ``exact``: without
+    ``pieces`` in all, of which ``arithmetic``, ``few``, with fewer values than decide, and ``exact``, without
     an interval, as a largest value or a count. The others judge a ``sign``, for which no difference is not
     enough; ``no_worse``, for which it is; or a ``size``. ``signs_held`` of the first hold.
     """
     both = [pair for c in claims for pair in zip(c.evidence, c.measured, strict=True)]
     measured = [(e, m) for e, m in both if e.settled == "measured"]
-    drawn = [(e, m) for e, m in measured if e.statistic in ("mean", "std")]
+    enough = [(e, m) for e, m in measured if m.n >= e.least]
+    drawn = [(e, m) for e, m in enough if e.statistic in ("mean", "std")]
     directions = [(e, m) for e, m in drawn if e.judges == "direction"]
     signs = [(e, m) for e, m in directions if not e.above < e.neutral < e.below]
     return {
         "pieces": len(both),
         "arithmetic": len(both) - len(measured),
-        "decided": sum(m.status in ("holds", "fails") for _, m in measured),
-        "exact": len(measured) - len(drawn),
+        "few": len(measured) - len(enough),
+        "exact": len(enough) - len(drawn),
         "sign": len(signs),
         "signs_held": sum(m.status == "holds" for _, m in signs),
         "no_worse": len(directions) - len(signs),

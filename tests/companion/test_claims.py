@@ -667,7 +667,9 @@ def test_another_number_of_trainings_has_a_reason_that_readers_see(ledger, train
 def test_of_a_family_one_member_is_enough(ledger, pieces, verdict):
     claim = ledger(*pieces, quantifier="any", family="networks that were run")
     assert claim.verdict == verdict
-    assert f"one is enough of {len(pieces)}: networks that were run" in claims.table([claim])
+    size = sum(piece.get("judges") != "direction" for piece in pieces)
+    of = [f"{len(pieces) - size} for the direction"] * (size < len(pieces)) + [f"{size} for the size"]
+    assert f"one is enough, of {' and '.join(of)}: networks that were run" in claims.table([claim])
 
 
 @pytest.mark.parametrize(
@@ -773,13 +775,17 @@ def test_pieces_are_counted_by_what_chance_could_do_to_them(ledger):
     found = claims.pieces(
         [
             ledger(SIGN_HOLDS, SIGN_OPEN, sign(below=1.0, margin=1.0), HOLDS, FAILS),
-            ledger(sign(statistic="max"), {**HOLDS, "settled": "by arithmetic"}),
+            ledger(
+                sign(statistic="max"),
+                {**HOLDS, "settled": "by arithmetic"},
+                {**HOLDS, "needs": 51, "why": "so"},
+            ),
         ]
     )
     assert found == {
-        "pieces": 7,
+        "pieces": 8,
         "arithmetic": 1,
-        "decided": 5,
+        "few": 1,
         "exact": 1,
         "sign": 2,
         "signs_held": 1,
