@@ -130,7 +130,8 @@ class Evidence(Filed):
     @property
     def least(self) -> int:
         """How many values decide."""
-        default = 1 if self.of.over is None else TRAININGS
+        trained = self.of.over or (self.against and self.against.over)
+        default = TRAININGS if trained else 1
         return default if self.needs is None else self.needs
 
 

@@ -638,6 +638,14 @@ def test_fewer_than_five_trainings_decide_nothing(ledger, train, trainings):
     assert ("(needs n = 5)" in claims.table([claim])) == (trainings == 4)
 
 
+def test_trainings_on_the_other_side_of_a_comparison_count_as_trainings(ledger, train):
+    for seed in range(4):
+        train("x", seed, [5.0 + seed / 10])
+    piece = {"label": "a - x", "of": of(value="digital"), "above": -2.0, "below": 0.0}
+    claim = ledger({**piece, "against": {"value": "error", "over": "seed", "given": {"structure": "x"}}})
+    assert (claim.measured[0].n, claim.measured[0].status) == (4, "open")
+
+
 def test_another_number_of_trainings_has_a_reason_that_readers_see(ledger, train):
     for seed in range(3):
         train("x", seed, [5.0 + seed / 10])
