@@ -28,6 +28,7 @@ PACKAGES = ("companion", "cimlib")  # where the experiments are, now and before 
 SMALL: dict[str, dict[str, Any]] = {
     "agreement": {"seeds": 1, "flowers": 2},
     "chip_spread": {"hidden": 16, "epochs": 1, "n_train": 200, "images": 60, "chips": 2, "seed": 1},
+    "counted": {"classes": 10, "side": 16},
     "deployed": {"epochs": 20, "seeds": 3, "chips": 3},
     "drifted": {
         "hidden": 16,

@@ -8,6 +8,7 @@ from companion import experiments
 TINY = {
     "agreement": {"flowers": 1},
     "chip_spread": {"epochs": 1, "n_train": 100, "images": 50, "chips": 2},
+    "counted": {"network": "resnet20", "classes": 10, "side": 16},
     "deployed": {"epochs": 2, "seeds": 3, "chips": 2},
     "drifted": {
         "network": "mlp",

@@ -1,7 +1,8 @@
-"""The convolutional networks of negative feedback training, at the paper's width and narrower.
+"""Convolutional networks for small images: those of negative feedback training, and thin residual ones.
 
-Read in the released code of NFT (arXiv 2305.14561), for images of 32 × 32. ``width`` multiplies every
-number of channels and of hidden units; 1 is the paper's. Plain torch; they know nothing of chips.
+VGG-8 and ResNet-18 as read in the released code of NFT (arXiv 2305.14561), for images of 32 × 32. ``width``
+multiplies every number of channels and of hidden units; 1 is the paper's. The thin ones as in He et al.
+(arXiv 1512.03385). Plain torch; they know nothing of chips.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 #: Where the released code takes snapshots: module → (channels at width 1, side of the pooled square).
@@ -101,6 +102,56 @@ def resnet18(classes: int = 10, *, channels: int = 3, width: float = 1.0, seed: 
         layers["flatten"] = nn.Flatten()
         layers["fc"] = nn.Linear(widths[-1], classes)
         return _initialised(nn.Sequential(layers))
+
+
+class _Narrowed(nn.Module):
+    """A shortcut without weights: every second pixel, and channels of zeros, ``more`` in all."""
+
+    def __init__(self, more: int) -> None:
+        super().__init__()
+        self.more = more
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) → (batch, channels + more, ⌈height / 2⌉, ⌈width / 2⌉)."""
+        before = self.more // 2
+        return nn.functional.pad(x[..., ::2, ::2], (0, 0, 0, 0, before, self.more - before))
+
+
+def thin_resnet(depth: int = 20, classes: int = 10, *, channels: int = 3, seed: int = 0) -> nn.Sequential:
+    """The ResNets for CIFAR of He et al. (Section 4.2): 16, 32 and 64 channels, shortcuts without weights.
+
+    A 3 × 3 stem, three stages of (depth − 2) / 6 basic blocks with strides 1, 2, 2, and one linear layer;
+    0.27 million weights at depth 20.
+
+    Args:
+        depth: layers with weights, 6 n + 2 with n ≥ 1.
+        classes: outputs.
+        channels: of the images, (batch, channels, height, width).
+        seed: of the initial weights; torch's global generator is left alone.
+
+    Raises ``ValueError`` for sizes out of range.
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth = {depth!r} is not allowed; allowed: 6 n + 2, n ≥ 1")
+    if classes < 1 or channels < 1:
+        raise ValueError(f"(classes, channels) = {(classes, channels)} is not allowed; allowed: integers ≥ 1")
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv=nn.Conv2d(channels, 16, 3, padding=1, bias=False), bn=nn.BatchNorm2d(16), relu=nn.ReLU()
+        )
+        for n, (fan_in, fan_out) in enumerate([(16, 16), (16, 32), (32, 64)], 1):
+            first = BasicBlock(fan_in, fan_out) if n == 1 else _narrowing(fan_in, fan_out)
+            others = (BasicBlock(fan_out, fan_out) for _ in range((depth - 2) // 6 - 1))
+            layers[f"layer{n}"] = nn.Sequential(first, *others)
+        layers["pool"] = nn.AdaptiveAvgPool2d(1)
+        layers["flatten"] = nn.Flatten()
+        layers["fc"] = nn.Linear(64, classes)
+        return _initialised(nn.Sequential(layers))
+
+
+def _narrowing(fan_in: int, fan_out: int) -> BasicBlock:
+    return BasicBlock(fan_in, fan_out, 2, _Narrowed(fan_out - fan_in))
 
 
 def _stage(fan_in: int, fan_out: int, stride: int) -> nn.Sequential:

@@ -5,22 +5,25 @@ range in which the 95 % interval must lie; nothing about the verdict is written 
 """
 
 from companion.claims.evidence import Estimate, NotRunYet, measure, values
-from companion.claims.ledger import CLAIMS, Entry, Evidence, Reading, entries, papers
+from companion.claims.ledger import CLAIMS, Entry, Evidence, Reading, Reported, entries, papers
 from companion.claims.tables import table
-from companion.claims.verdicts import Claim, load, summary
+from companion.claims.verdicts import VERDICTS, Claim, load, pieces, summary
 
 __all__ = [
     "CLAIMS",
+    "VERDICTS",
     "Claim",
     "Entry",
     "Estimate",
     "Evidence",
     "NotRunYet",
     "Reading",
+    "Reported",
     "entries",
     "load",
     "measure",
     "papers",
+    "pieces",
     "summary",
     "table",
     "values",

@@ -144,7 +144,7 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
 
 def judged(evidence: Evidence, n: int, low: float, high: float) -> Literal["holds", "fails", "open"]:
     """What an interval from ``low`` to ``high`` over ``n`` values says."""
-    if n < evidence.needs:
+    if n < evidence.least:
         return "open"
     if evidence.above < low and high < evidence.below:
         return "holds"

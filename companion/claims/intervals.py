@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,20 @@ def _means(right: NDArray[np.float32]) -> Values:
 
 
 def of_resamples(samples: Sequence[Sample], estimator: Estimator) -> tuple[float, float]:
-    """95 % percentile interval of what has no formula: (low, high)."""
-    low, high = np.percentile(resampled(samples, estimator), [2.5, 97.5])
+    """95 % percentile interval of what has no formula, the same every time: (low, high).
+
+    Values and images are resampled :data:`RESAMPLES` times; values alone, where they share no images, ten
+    times as often.
+    """
+    if any(sample.images for sample in samples):
+        low, high = np.percentile(resampled(samples, estimator), [2.5, 97.5])
+    else:
+        values, rng = [sample.values for sample in samples], np.random.default_rng(0)
+        found = stats.bootstrap(values, partial(_along, estimator), paired=True, method="percentile", rng=rng)
+        low, high = found.confidence_interval
     return float(low), float(high)
+
+
+def _along(estimator: Estimator, *values: Any, axis: int) -> Any:
+    """``estimator`` of ``values`` along ``axis``, as scipy asks for it."""
+    return estimator(*(np.moveaxis(each, axis, -1) for each in values))

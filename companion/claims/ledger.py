@@ -11,9 +11,12 @@ from pydantic import Strict
 from pydantic.dataclasses import dataclass
 
 from companion import experiments, records, yaml_files
-from companion.fields import Count, Filed, Natural, Number, Scale, filed, one_of
+from companion.fields import Count, Filed, Natural, NonNegative, Number, Scale, filed, one_of
 
 CLAIMS = records.ROOT / "data" / "claims"
+TRAININGS = 5  # fewer decide nothing, unless the ledger says why
+
+Settled = Literal["measured", "by arithmetic"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,28 @@ class Reading(Filed):
 
 
 @dataclass(frozen=True)
+class Reported(Filed):
+    """Where the paper's own numbers for a piece of evidence stand; see :mod:`companion.claims.reported`.
+
+    Args:
+        file: a table of ``data/reported``, without its ending.
+        of: columns and the values in them that select one row.
+        against: of the row to compare with, what differs from ``of``.
+    """
+
+    file: str
+    of: dict[str, Any]
+    against: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Evidence(Filed):
     """One measurement that bears on a claim.
 
     Args:
         label: what it is, in words.
+        judges: ``"direction"``, whether something is more, less or no different; or ``"size"``, whether it is
+            as much as the paper says.
         of: what is measured.
         against: what it is compared with, value by value on the same seeds or chips; may be absent. One
             value, on either side, is compared with all. The file names only what differs from ``of``.
@@ -49,8 +69,15 @@ class Evidence(Filed):
         statistic: ``"mean"`` or ``"std"`` over the values; ``"max"`` or ``"min"`` for what must hold of
             each of them; ``"stragglers"``: how many lie more than five below their mean.
         above, below: the whole 95 % interval must lie between them for the claim to hold here; one of
-            them may be absent, or infinite.
-        needs: fewer values than this leave it open.
+            them may be absent, or infinite. For a direction each is no difference (0, or 1 for a ratio) or
+            lies ``margin`` from it. A size has both, unless the entry's ``words`` ask for one.
+        margin: of indifference, for a direction: how far from no difference is still no different.
+        settled: ``"by arithmetic"`` for what is counted, or follows from a formula or from how the
+            measurement was built: it could not have come out otherwise.
+        needs: fewer values than this leave it open; by default five trainings, where ``over`` tells them
+            apart, else one.
+        why: the reason for another ``needs``, which readers see.
+        reported: the paper's own numbers, for which the rule has to hold as well.
 
     The interval is Student's t for a mean or a difference of means, and for a ratio or a standard
     deviation a paired percentile bootstrap with 9,999 resamples. The largest or smallest of the values is
@@ -58,19 +85,54 @@ class Evidence(Filed):
     """
 
     label: str
+    judges: Literal["direction", "size"]
     of: Reading
     against: Reading | None = None
     compare: Literal["difference", "ratio"] = "difference"
     statistic: Literal["mean", "std", "max", "min", "stragglers"] = "mean"
     above: Annotated[float, Strict()] = -math.inf
     below: Annotated[float, Strict()] = math.inf
-    needs: Annotated[Count, Strict()] = 1
+    margin: Annotated[NonNegative, Strict()] = 0.0
+    settled: Settled = "measured"
+    needs: Annotated[Count, Strict()] | None = None
+    why: str = ""
+    reported: Reported | None = None
 
     def __post_init__(self) -> None:
-        if self.above == -math.inf and self.below == math.inf:
+        if not self.limits:
             raise ValueError("above, below = neither is not allowed; allowed: one of them, or both")
         if not self.above < self.below:
             raise ValueError(f"above = {self.above:g} is not allowed; allowed: < below = {self.below:g}")
+        if (self.needs is None) == bool(self.why):
+            allowed = "the reason for needs" if self.needs else "none, as needs is not given"
+            raise ValueError(f"why = {self.why!r} is not allowed; allowed: {allowed}")
+        if self.judges == "size" and self.margin:
+            raise ValueError(f"margin = {self.margin:g} is not allowed; allowed: 0, as a size is judged")
+        signs = {self.neutral, self.neutral - self.margin, self.neutral + self.margin}
+        for name, limit in self.limits.items():
+            if self.judges == "direction" and not any(math.isclose(limit, sign) for sign in signs):
+                allowed = " or ".join(f"{sign:g}" for sign in sorted(signs))
+                raise ValueError(
+                    f"{name} = {limit:g} is not allowed; allowed: {allowed}, as a direction is judged"
+                )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The finite ones of ``above`` and ``below``."""
+        both = {"above": self.above, "below": self.below}
+        return {name: limit for name, limit in both.items() if math.isfinite(limit)}
+
+    @property
+    def neutral(self) -> float:
+        """What is measured if there is no difference."""
+        return 1.0 if self.compare == "ratio" else 0.0
+
+    @property
+    def least(self) -> int:
+        """How many values decide."""
+        trained = self.of.over or (self.against and self.against.over)
+        default = TRAININGS if trained else 1
+        return default if self.needs is None else self.needs
 
 
 @dataclass(frozen=True)
@@ -87,7 +149,13 @@ class Entry(Filed):
         unit: of ``number`` and of what is measured.
         number: the paper's number, if it gives one.
         digits: decimals shown.
-        evidence: each piece has to hold.
+        evidence: each piece has to hold, or with the quantifier ``"any"`` one.
+        quantifier: ``"any"`` for what a paper says "up to": one of a family is enough.
+        family: of what ``"any"`` is one, in words.
+        words: the paper's own where it names one end of a range ("less than", "more than", "over"): a size
+            then has that limit alone.
+        unknown: what a number is of, or compared with, and is not known to us; nothing is decided then.
+        seen: whether the rule was written when its records had been seen.
         reason: why there is no evidence.
     """
 
@@ -101,16 +169,36 @@ class Entry(Filed):
     number: Number | None = None
     digits: Annotated[Natural, Strict()] = 1
     evidence: tuple[Evidence, ...] = ()
+    quantifier: Literal["all", "any"] = "all"
+    family: str = ""
+    words: Literal["at least", "at most"] | None = None
+    unknown: str = ""
+    seen: Annotated[bool, Strict()] = False
     reason: str = ""
 
     def __post_init__(self) -> None:
-        if bool(self.evidence) == bool(self.reason):
+        if bool(self.evidence or self.unknown) == bool(self.reason):
             both = "both" if self.reason else "neither"
-            raise ValueError(f"evidence, reason = {both} is not allowed; allowed: one of them")
+            raise ValueError(
+                f"evidence or unknown, reason = {both} is not allowed; allowed: evidence, or reason"
+            )
+        if (self.quantifier == "any") != bool(self.family):
+            allowed = "the members, in words" if self.quantifier == "any" else "'', as each piece has to hold"
+            raise ValueError(f"family = {self.family!r} is not allowed; allowed: {allowed}")
+        for number, piece in enumerate(self.evidence, 1):
+            self._sized(f"evidence.{number}", piece)
         readings = (r for piece in self.evidence for r in (piece.of, piece.against) if r is not None)
         for scale in (reading.given.get("scale", self.scale) for reading in readings):
             if scale != self.scale:
                 raise ValueError(f"scale = {self.scale!r} is not allowed; allowed: {scale!r}, as the records")
+
+    def _sized(self, where: str, piece: Evidence) -> None:
+        """Raises ``ValueError`` unless a piece that judges a size has the limits that ``words`` ask for."""
+        asked = {"at least": ["above"], "at most": ["below"], None: ["above", "below"]}[self.words]
+        if piece.judges == "size" and list(piece.limits) != asked:
+            has = " and ".join(f"{name} = {limit:g}" for name, limit in piece.limits.items())
+            says = f"as words = {self.words!r}" if self.words else "a size is a band, or the entry has words"
+            raise ValueError(f"{where}: {has} is not allowed; allowed: {' and '.join(asked)}, {says}")
 
 
 def papers(directory: Path | None = None) -> list[str]:
@@ -146,6 +234,9 @@ def _whole(item: Any) -> Any:
 
 
 def _compared(piece: Any) -> Any:
+    match piece:
+        case {"reported": {"of": dict(of), "against": dict(against)}}:
+            piece = {**piece, "reported": {**piece["reported"], "against": {**of, **against}}}
     match piece:
         case {"of": dict(of), "against": dict(against)}:
             base, given = of.get("given"), against.get("given", {})

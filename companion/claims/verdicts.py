@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import field
 from functools import cache
 from pathlib import Path
@@ -10,8 +11,41 @@ import pandas as pd
 from pydantic.dataclasses import dataclass
 
 from companion import records
-from companion.claims import ledger
+from companion.claims import ledger, reported
 from companion.claims.evidence import Estimate, Tables, measure
+
+#: Every verdict, in the order in which they are counted.
+VERDICTS = {
+    "reproduced": "every piece holds",
+    "direction only": "what it says of more or less holds, what it says of how much fails",
+    "holds where decided": "some pieces hold, none fails, and some are open",
+    "partly": "some pieces hold and some fail",
+    "not reproduced": "some pieces fail and none holds",
+    "undecided": "all pieces are open, or it is not known what a number is of or compared with",
+    "by arithmetic": "counting gives it, or a formula: there was nothing to measure",
+    "not by arithmetic": "counting does not give it",
+    "not testable here": "a fact is missing, or the cost is too high",
+    "stale records": "older code made a record of it",
+    "not run yet": "a record that its sweep asks for is missing",
+}
+
+_NAMES = {"holds": "reproduced", "fails": "not reproduced", "open": "undecided"}
+
+
+def judged(statuses: Iterable[str]) -> str:
+    """What pieces say together: none for no piece, else holds, fails, open, partly or holds where decided."""
+    made = {"partly": {"holds", "fails"}, "holds where decided": {"holds", "open"}}
+    found = set[str]().union(*(made.get(status, {status}) for status in statuses))
+    for whole, parts in made.items():
+        if parts <= found:
+            return whole
+    return next((status for status in ("fails", "open", "holds") if status in found), "none")
+
+
+def _any(statuses: Iterable[str]) -> str:
+    """What members of a family say together: one that holds is enough."""
+    found = set(statuses)
+    return next((status for status in ("holds", "open", "fails") if status in found), "none")
 
 
 @dataclass(frozen=True)
@@ -22,21 +56,47 @@ class Claim(ledger.Entry):
     measured: tuple[Estimate, ...] = field(default=(), compare=False)
 
     @property
+    def counted(self) -> bool:
+        """Whether all its evidence is arithmetic."""
+        return bool(self.evidence) and all(piece.settled == "by arithmetic" for piece in self.evidence)
+
+    @property
+    def direction(self) -> str:
+        """What the pieces that judge a direction say: none if there are none, holds, fails, open, partly or
+        holds where decided."""
+        return self._of("direction")
+
+    @property
+    def size(self) -> str:
+        """What the pieces that judge a size say, in the same words."""
+        return self._of("size")
+
+    def _of(self, kind: str) -> str:
+        """Beside something measured, arithmetic that holds says nothing; arithmetic that fails counts."""
+        both = [(e, m) for e, m in zip(self.evidence, self.measured, strict=True) if e.judges == kind]
+        says = [m.status for e, m in both if self.counted or e.settled == "measured" or m.status == "fails"]
+        if says and (self.unknown or {"stale", "missing"}.intersection(says)):
+            return "open"
+        return (_any if self.quantifier == "any" else judged)(says)
+
+    @property
     def verdict(self) -> str:
-        """reproduced · partly · not reproduced · undecided · not testable here · stale records ·
-        not run yet."""
+        """One of :data:`VERDICTS`."""
         status = [m.status for m in self.measured]
-        if not status:
-            return "not testable here"
         if "stale" in status:
             return "stale records"
         if "missing" in status:
             return "not run yet"
-        if all(s == "holds" for s in status):
-            return "reproduced"
-        if "holds" in status:
-            return "partly"
-        return "not reproduced" if "fails" in status else "undecided"
+        if self.unknown:
+            return "undecided"
+        if not status:
+            return "not testable here"
+        if (self.direction, self.size) == ("holds", "fails") and not self.counted:
+            return "direction only"
+        said = judged({self.direction, self.size} - {"none"})
+        if self.counted and said in ("holds", "fails"):
+            return {"holds": "by arithmetic", "fails": "not by arithmetic"}[said]
+        return _NAMES.get(said, said)
 
 
 def load(paper: str, directory: Path | None = None) -> list[Claim]:
@@ -57,6 +117,7 @@ def _load(paper: str, directory: Path | None, tables: Tables) -> list[Claim]:
     claims = []
     for where, entry in ledger.entries(path):
         try:
+            reported.require(entry)
             measured = tuple(measure(item, tables) for item in entry.evidence)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
@@ -65,7 +126,33 @@ def _load(paper: str, directory: Path | None, tables: Tables) -> list[Claim]:
 
 
 def summary() -> pd.DataFrame:
-    """All ledgers: a row per claim with paper, id, statement and verdict."""
+    """All ledgers: a row per claim with paper, id, statement, verdict, and direction and size apart."""
     tables = cache(records.read)
     claims = [claim for paper in ledger.papers() for claim in _load(paper, None, tables)]
-    return pd.DataFrame([{k: getattr(c, k) for k in ("paper", "id", "statement", "verdict")} for c in claims])
+    shown = ("paper", "id", "statement", "verdict", "direction", "size")
+    return pd.DataFrame([{k: getattr(c, k) for k in shown} for c in claims])
+
+
+def pieces(claims: Sequence[Claim]) -> dict[str, int]:
+    """How many pieces of evidence there are, by what chance could do to them.
+
+    ``pieces`` in all, of which ``arithmetic``, ``few``, with fewer values than decide, and ``exact``, without
+    an interval, as a largest value or a count. The others judge a ``sign``, for which no difference is not
+    enough; ``no_worse``, for which it is; or a ``size``. ``signs_held`` of the first hold.
+    """
+    both = [pair for c in claims for pair in zip(c.evidence, c.measured, strict=True)]
+    measured = [(e, m) for e, m in both if e.settled == "measured"]
+    enough = [(e, m) for e, m in measured if m.n >= e.least]
+    drawn = [(e, m) for e, m in enough if e.statistic in ("mean", "std")]
+    directions = [(e, m) for e, m in drawn if e.judges == "direction"]
+    signs = [(e, m) for e, m in directions if not e.above < e.neutral < e.below]
+    return {
+        "pieces": len(both),
+        "arithmetic": len(both) - len(measured),
+        "few": len(measured) - len(enough),
+        "exact": len(enough) - len(drawn),
+        "sign": len(signs),
+        "signs_held": sum(m.status == "holds" for _, m in signs),
+        "no_worse": len(directions) - len(signs),
+        "size": len(drawn) - len(directions),
+    }

@@ -16,6 +16,7 @@ from cimlib.training import Pair, Rounding, Rule
 from companion import experiments
 from companion.experiments import (
     chip_spread,
+    counted,
     deployed,
     drifted,
     imperfections,
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("stand_in")
 OUTCOME = {
     "agreement": ["cimlib"],
     "chip_spread": ["ekl"],
+    "counted": ["stored", "parameters", "operations"],
     "deployed": ["chip_error"],
     "drifted": ["accuracy", "validation_error", "stored"],
     "imperfections": ["accuracy", "validation_error", "pulses"],
@@ -73,6 +75,13 @@ VALUES = {
         "chips": [2, 3],
         "first_chip": [0, 1],
         "seed": [0, 1],
+    },
+    "counted": {
+        "network": list(counted.NETWORKS),
+        "stage": list(counted.STAGES),
+        "rank": [1, 2],
+        "classes": [10, 11],
+        "side": [16, 32],
     },
     "deployed": {
         "structure": list(deployed.STRUCTURES),

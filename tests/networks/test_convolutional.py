@@ -7,7 +7,7 @@ from torch import nn
 from cimlib import Hardware, fabricate, presets, program
 from cimlib.chip import crossbars
 from cimlib.methods import snapshot_heads
-from cimlib.networks import SNAPSHOTS, resnet18, scaled, snapshot_places, vgg8
+from cimlib.networks import SNAPSHOTS, resnet18, scaled, snapshot_places, thin_resnet, vgg8
 
 NETWORKS = {"vgg8": vgg8, "resnet18": resnet18}
 NARROW = 1 / 16
@@ -72,6 +72,36 @@ def test_resnet18_has_the_layers_of_the_paper():
     normalised = 2 * (64 + 4 * 64 + 5 * (128 + 256 + 512))
     total = 9 * 3 * 64 + stages + across + normalised + 512 * 10 + 10
     assert sum(p.numel() for p in model.parameters()) == total == 11_173_962
+
+
+@pytest.mark.parametrize(("depth", "total"), [(20, 269_722), (32, 464_154)])
+def test_a_thin_resnet_has_the_layers_of_he_and_others(depth, total):
+    model = thin_resnet(depth)
+    blocks = (depth - 2) // 6
+    found = convolutions(model)
+    assert {c.kernel_size for c in found} == {(3, 3)} and len(found) == depth - 1
+    assert [c.out_channels for c in found] == [16] * (1 + 2 * blocks) + [32] * 2 * blocks + [64] * 2 * blocks
+    strides = [c.stride[0] for c in found]
+    assert strides.count(2) == 2 and strides[1 + 2 * blocks] == strides[1 + 4 * blocks] == 2
+    weights = 9 * (3 * 16 + 16 * 16 * 2 * blocks + 16 * 32 + 32 * 64 + (32**2 + 64**2) * (2 * blocks - 1))
+    normalised = 2 * (16 + 2 * blocks * (16 + 32 + 64))
+    assert sum(p.numel() for p in model.parameters()) == weights + normalised + 64 * 10 + 10 == total
+
+
+def test_a_shortcut_without_weights_takes_every_second_pixel_and_adds_channels_of_zeros():
+    shortcut = thin_resnet(8).layer2[0].downsample
+    x = torch.rand(2, 16, 7, 8, generator=torch.Generator().manual_seed(0))
+    y = shortcut(x)
+    assert y.shape == (2, 32, 4, 4) and torch.equal(y[:, 8:24], x[..., ::2, ::2])
+    assert not y[:, :8].any() and not y[:, 24:].any()
+
+
+def test_a_thin_resnet_is_seeded_and_leaves_the_generator_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, same, other = (thin_resnet(8, seed=seed).conv.weight for seed in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_block_adds_its_input_to_what_its_convolutions_make_of_it():
@@ -223,6 +253,9 @@ def test_chips_differ_and_gradients_reach_every_parameter(network):
         (lambda: resnet18(channels=-1), ["channels", "-1", "≥ 1"]),
         (lambda: resnet18(width=4.1), ["width = 4.1", "0 < width ≤ 4"]),
         (lambda: resnet18(width=float("nan")), ["width = nan"]),
+        (lambda: thin_resnet(21), ["depth = 21", "6 n + 2"]),
+        (lambda: thin_resnet(2), ["depth = 2", "n ≥ 1"]),
+        (lambda: thin_resnet(classes=0), ["classes", "0", "≥ 1"]),
         (lambda: snapshot_places("vgg16", 1.0), ["network = 'vgg16'", "vgg8, resnet18"]),
         (lambda: snapshot_places("vgg8", -1.0), ["width = -1.0"]),
     ],
