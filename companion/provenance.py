@@ -30,8 +30,8 @@ def _like(pattern: str, words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-#: Columns of a table of records that are neither parameters nor results; the last: digests of images.
-ADDED = ("key", "stale", "experiment", "right")
+#: Columns of a table of records that are neither parameters nor results; ``right``: digests of images.
+ADDED = ("key", "stale", "experiment", "content", "right")
 
 Text = Annotated[str, Strict()]
 Number = Annotated[Count, Strict()]

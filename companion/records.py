@@ -162,7 +162,7 @@ def _row(path: Path, changed: int) -> dict[str, Any]:
     without are as by default."""
     record = load(path)
     params = {**experiments.defaults(record["experiment"]), **record["params"]}
-    added = (path.stem, is_stale(record), record["experiment"], record.get("right", {}))
+    added = (path.stem, is_stale(record), record["experiment"], record["content"], record.get("right", {}))
     return {**params, **record["result"], **dict(zip(ADDED, added, strict=True))}
 
 

@@ -37,7 +37,8 @@ class NotRunYet(LookupError):
 @dataclass(frozen=True)
 class Estimate:
     """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided), stale (made by
-    older code) or missing (not run yet). ``images``: how many the interval covers besides; 0 if none."""
+    older code) or missing (not run yet). ``images``: how many the interval covers besides; 0 if none.
+    ``made``: digests of the records' contents."""
 
     estimate: float
     low: float
@@ -45,6 +46,7 @@ class Estimate:
     n: int
     status: Literal["holds", "fails", "open", "stale", "missing"]
     images: int = 0
+    made: tuple[str, ...] = ()
 
 
 def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[float], bool]:
@@ -54,10 +56,13 @@ def values(reading: Reading, tables: Tables = records.read) -> tuple[pd.Series[f
     one for each value of ``over``, and has such a result, in finite numbers.
     """
     found = _found(reading, tables)
-    stale = bool(found["stale"].any())
+    return _values(reading, found), bool(found["stale"].any())
+
+
+def _values(reading: Reading, found: pd.DataFrame) -> pd.Series[float]:
     if reading.over is None:
-        return pd.Series(found.iloc[0][reading.value], dtype=float), stale
-    return found[reading.value].map(np.mean).astype(float), stale
+        return pd.Series(found.iloc[0][reading.value], dtype=float)
+    return found[reading.value].map(np.mean).astype(float)
 
 
 def _found(reading: Reading, tables: Tables) -> pd.DataFrame:
@@ -133,13 +138,16 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
     ``ValueError`` as :func:`values` raises it, and if the values cannot be paired.
     """
     try:
-        samples, stale = samples_of(evidence, tables)
+        found = _both(evidence, tables)
     except NotRunYet:
         return Estimate(float("nan"), float("nan"), float("nan"), 0, "missing")
+    samples = _paired(evidence, found)
     estimate, low, high = _estimated(evidence, samples)
     n, images = len(samples[0].values), min(sample.images for sample in samples)
+    stale = any(each["stale"].any() for each in found)
     status = "stale" if stale else judged(evidence, n, low, high)
-    return Estimate(estimate, low, high, n, status, images)
+    made = tuple(sorted({content for each in found for content in each["content"]}))
+    return Estimate(estimate, low, high, n, status, images, made)
 
 
 def judged(evidence: Evidence, n: int, low: float, high: float) -> Literal["holds", "fails", "open"]:
@@ -151,14 +159,22 @@ def judged(evidence: Evidence, n: int, low: float, high: float) -> Literal["hold
     return "fails" if high <= evidence.above or low >= evidence.below else "open"
 
 
-def samples_of(evidence: Evidence, tables: Tables = records.read) -> tuple[tuple[Sample, ...], bool]:
-    """What is measured, and what it is compared with if anything, paired; and whether any is stale."""
-    read, stale = values(evidence.of, tables)
-    right = _right(evidence.of, _found(evidence.of, tables))
+def samples_of(evidence: Evidence, tables: Tables = records.read) -> tuple[Sample, ...]:
+    """What is measured, and what it is compared with if anything, paired. Raises as :func:`values` does."""
+    return _paired(evidence, _both(evidence, tables))
+
+
+def _both(evidence: Evidence, tables: Tables) -> tuple[pd.DataFrame, ...]:
+    """The records of what is measured, and of what it is compared with if anything."""
+    readings = (each for each in (evidence.of, evidence.against) if each is not None)
+    return tuple(_found(reading, tables) for reading in readings)
+
+
+def _paired(evidence: Evidence, found: tuple[pd.DataFrame, ...]) -> tuple[Sample, ...]:
+    read, right = _values(evidence.of, found[0]), _right(evidence.of, found[0])
     if evidence.against is None:
-        return (Sample(np.asarray(read, dtype=np.float64), right),), stale
-    other, other_stale = values(evidence.against, tables)
-    other_right = _right(evidence.against, _found(evidence.against, tables))
+        return (Sample(np.asarray(read, dtype=np.float64), right),)
+    other, other_right = _values(evidence.against, found[1]), _right(evidence.against, found[1])
     if evidence.of.over is not None and evidence.of.over == evidence.against.over:
         shared = read.index.intersection(other.index)
         right, other_right = _rows(right, read, shared), _rows(other_right, other, shared)
@@ -172,7 +188,7 @@ def samples_of(evidence: Evidence, tables: Tables = records.read) -> tuple[tuple
     if len(read) != len(other) or len(read) == 0:
         raise ValueError(f"{evidence.label}: {len(read)} and {len(other)} values cannot be paired")
     both = ((read, right), (other, other_right))
-    return tuple(Sample(np.asarray(each, dtype=np.float64), of) for each, of in both), stale or other_stale
+    return tuple(Sample(np.asarray(each, dtype=np.float64), of) for each, of in both)
 
 
 def _rows(

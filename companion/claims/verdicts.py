@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic.dataclasses import dataclass
 
 from companion import records
-from companion.claims import ledger, reported
+from companion.claims import ledger, reported, turned
 from companion.claims.evidence import Estimate, Tables, measure
 
 #: Every verdict, in the order in which they are counted.
@@ -21,7 +21,8 @@ VERDICTS = {
     "holds where decided": "some pieces hold, none fails, and some are open",
     "partly": "some pieces hold and some fail",
     "not reproduced": "some pieces fail and none holds",
-    "undecided": "all pieces are open, or it is not known what a number is of or compared with",
+    "undecided": "all pieces are open; or what a number is of or compared with is not known; or more than a "
+    "tenth of the resamples turn it",
     "by arithmetic": "counting gives it, or a formula: there was nothing to measure",
     "not by arithmetic": "counting does not give it",
     "not testable here": "a fact is missing, or the cost is too high",
@@ -50,10 +51,12 @@ def _any(statuses: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Claim(ledger.Entry):
-    """An entry of the ledger of ``paper``, measured: one result for each piece of evidence."""
+    """An entry of the ledger of ``paper``, measured: one result for each piece of evidence; ``turned``: the
+    share of resamples that turn its verdict, ``None`` if it is not known."""
 
     paper: str = ""
     measured: tuple[Estimate, ...] = field(default=(), compare=False)
+    turned: float | None = None
 
     @property
     def counted(self) -> bool:
@@ -81,7 +84,13 @@ class Claim(ledger.Entry):
 
     @property
     def verdict(self) -> str:
-        """One of :data:`VERDICTS`."""
+        """One of :data:`VERDICTS`: where it leans, unless too many resamples turn it."""
+        firm = self.turned is None or self.turned <= turned.FIRM
+        return self.leaning if firm else "undecided"
+
+    @property
+    def leaning(self) -> str:
+        """What the pieces say together, one of :data:`VERDICTS`."""
         status = [m.status for m in self.measured]
         if "stale" in status:
             return "stale records"
@@ -121,7 +130,8 @@ def _load(paper: str, directory: Path | None, tables: Tables) -> list[Claim]:
             measured = tuple(measure(item, tables) for item in entry.evidence)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-        claims.append(Claim(**vars(entry), paper=paper, measured=measured))
+        firmness = turned.share(entry, measured)
+        claims.append(Claim(**vars(entry), paper=paper, measured=measured, turned=firmness))
     return claims
 
 
