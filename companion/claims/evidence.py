@@ -207,7 +207,9 @@ def _estimated(evidence: Evidence, samples: Sequence[Sample]) -> tuple[float, fl
         return estimate, estimate, estimate
     if evidence.of.over is not None and len(samples[0].values) == 1:  # one training tells not of the spread
         return estimate, nan, nan
-    if evidence.statistic == "mean" and (len(samples) == 1 or evidence.compare == "difference"):
+    if evidence.statistic == "mean" and len(samples) == 2 and evidence.compare == "ratio":
+        return estimate, *intervals.of_ratio(*samples)
+    if evidence.statistic == "mean":
         return estimate, *intervals.of_mean(samples[0] if len(samples) == 1 else samples[0] - samples[1])
     if all(np.ptp(sample.values) == 0 for sample in samples) and not any(sample.images for sample in samples):
         return estimate, estimate, estimate

@@ -8,8 +8,8 @@ whose mean the variance is
 .. math:: (MS_c + MS_i - MS_e) / (n_c n_i), \qquad MS_c = n_i s^2(\bar d_{c\cdot}),\;
    MS_i = n_c s^2(\bar d_{\cdot i}),
 
-with Satterthwaite's degrees of freedom. Without images it is Student's t over the values. What has no such
-formula, a ratio or a standard deviation, is resampled both ways at once, percentile.
+with Satterthwaite's degrees of freedom. Without images it is Student's t over the values. A ratio of means is
+brought to that by the delta method; a standard deviation is resampled both ways at once, percentile.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class Sample:
         """How many images all values share; 0 for none."""
         return 0 if self.right is None else self.right.shape[1]
 
+    def __mul__(self, factor: float) -> Sample:
+        right = None if self.right is None else self.right * np.float32(factor)
+        return Sample(self.values * factor, right)
+
+    __rmul__ = __mul__
+
     def __sub__(self, other: Sample) -> Sample:
         both = self.right is not None and other.right is not None and self.images == other.images
         right = self.right - other.right if both else None  # type: ignore[operator]
@@ -70,6 +76,17 @@ def of_mean(sample: Sample) -> tuple[float, float]:
     freedom = max(total**2 / parts, rows - 1)
     half = stats.t.ppf(0.975, freedom) * np.sqrt(total / (rows * images))
     return float(mean - half), float(mean + half)
+
+
+def of_ratio(above: Sample, below: Sample) -> tuple[float, float]:
+    """95 % interval of the ratio of the means of two paired samples: (low, high).
+
+    That of the mean of (above − ratio · below) / mean(below), which is zero at that ratio (delta method).
+    """
+    mean = float(below.values.mean())
+    ratio = float(above.values.mean()) / mean
+    low, high = of_mean((above - ratio * below) * (1 / mean))
+    return ratio + low, ratio + high
 
 
 def resampled(samples: Sequence[Sample], estimator: Estimator) -> Values:

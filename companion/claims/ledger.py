@@ -79,9 +79,8 @@ class Evidence(Filed):
         why: the reason for another ``needs``, which readers see.
         reported: the paper's own numbers, for which the rule has to hold as well.
 
-    The interval is Student's t for a mean or a difference of means, and for a ratio or a standard
-    deviation a paired percentile bootstrap with 9,999 resamples. The largest or smallest of the values is
-    what it is, without an interval, and so is a count.
+    The interval covers the values and the images that they share: see :mod:`companion.claims.intervals`. The
+    largest or smallest of the values is what it is, without an interval, and so is a count.
     """
 
     label: str

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cimlib.chip import interval
-from companion.claims.intervals import Sample, of_mean, of_resamples, resampled
+from companion.claims.intervals import Sample, of_mean, of_ratio, of_resamples, resampled
 
 
 def table(rng, rows, images, of_rows, of_images, rest):
@@ -67,6 +67,10 @@ def test_resampling_spreads_as_the_formula_says():
     assert drawn.std() == pytest.approx((high - low) / 2 / 1.98, rel=0.12)
 
 
+def ratio(x, y):
+    return x.mean(-1) / y.mean(-1)
+
+
 def test_a_paired_ratio_is_narrower_than_an_unpaired_one():
     rng = np.random.default_rng(2)
     common = 50 + 20 * rng.standard_normal((10, 1)) + 10 * rng.standard_normal((1, 300))
@@ -74,12 +78,27 @@ def test_a_paired_ratio_is_narrower_than_an_unpaired_one():
         Sample((d := common + rng.standard_normal((10, 300))).mean(1), d.astype(np.float32)) for _ in "ab"
     )
     other = Sample(b.values[::-1].copy(), b.right[::-1, ::-1].copy())
-
-    def ratio(x, y):
-        return x.mean(-1) / y.mean(-1)
-
-    (low, high), (wide_low, wide_high) = of_resamples([a, b], ratio), of_resamples([a, other], ratio)
+    (low, high), (wide_low, wide_high) = of_ratio(a, b), of_ratio(a, other)
     assert low < 1 < high and 5 * (high - low) < wide_high - wide_low
+
+
+def test_a_ratio_by_its_formula_spreads_as_its_resamples():
+    rng = np.random.default_rng(3)
+    tables = (table(rng, 40, 400, 0.3, 3.0, 0.5) for _ in range(2))
+    a, b = (Sample(50 + one.values, 50 + one.right) for one in tables)
+    (low, high), (other_low, other_high) = of_ratio(a, b), of_resamples([a, b], ratio)
+    assert (low + high) / 2 == pytest.approx(ratio(a.values, b.values))
+    assert high - low == pytest.approx(other_high - other_low, rel=0.15)
+    values = of_ratio(Sample(a.values), Sample(b.values))
+    assert np.subtract(*values) == pytest.approx(
+        np.subtract(*of_resamples([Sample(a.values), Sample(b.values)], ratio)), rel=0.15
+    )
+
+
+def test_a_standard_deviation_is_resampled():
+    sample = table(np.random.default_rng(4), 30, 200, 2.0, 0.1, 0.1)
+    low, high = of_resamples([sample], lambda x: x.std(-1, ddof=1))
+    assert low < sample.values.std(ddof=1) < high
 
 
 def test_a_difference_is_taken_image_by_image_and_chips_alone_count_where_images_are_not_the_same():
