@@ -7,8 +7,9 @@ from tiny import TINY
 
 from companion import experiments
 
-# A parameter that counts and one that is real, which every experiment has: epochs and lr, or these.
-COUNT, REAL = {"agreement": "seeds"}, {"agreement": "gain"}
+# A parameter that counts and one that is real: epochs and lr, or these. Where all are whole, one of them.
+COUNT, REAL = {"agreement": "seeds", "counted": "rank"}, {"agreement": "gain", "counted": "rank"}
+WHOLE = {"counted": "int"}
 OFFLINE = {"remedy": "lora", "training": "offline"}
 
 
@@ -26,6 +27,7 @@ OFFLINE = {"remedy": "lora", "training": "offline"}
 )
 def test_wrong_parameters_are_refused_before_any_work(name, given, words):
     called = {"count": COUNT.get(name, "epochs"), "real": REAL.get(name, "lr")}
+    called["float"] = WHOLE.get(name, "float")
     with pytest.raises(ValueError, match=".*") as error:
         experiments.run(name, {called.get(parameter, parameter): value for parameter, value in given.items()})
     assert all(called.get(word, word) in str(error.value) for word in words)
@@ -216,7 +218,7 @@ def test_a_near_miss_is_named():
 
 
 def test_an_unknown_experiment_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="agreement, chip_spread, deployed, drifted, imperfections"):
+    with pytest.raises(ValueError, match="agreement, chip_spread, counted, deployed, drifted, imperfections"):
         experiments.resolve("nothing", {})
 
 
