@@ -326,7 +326,7 @@ def test_an_unknown_paper_is_refused_with_the_known_ones():
 
 def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
     text = claims.table([ledger({"label": "a", "of": of(), "below": 6.0})])
-    assert r"a is \|small\|" in text and "n = 50: *holds*" in text and "**reproduced** (desk)" in text
+    assert r"a is \|small\|" in text and "n = 50 seeds: *holds*" in text and "**reproduced** (desk)" in text
 
 
 @pytest.mark.parametrize(
