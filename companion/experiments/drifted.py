@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic.dataclasses import dataclass
 from torch import nn
 
@@ -37,8 +38,8 @@ from cimlib.remedies.drift import (
 )
 from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
 from companion.tasks.aging import CELLS, TIMES, Aging
-from companion.tasks.kept import digital
-from companion.tasks.results import RIGHT, counted, stacked
+from companion.tasks.kept import digital, just_programmed
+from companion.tasks.results import RIGHT, Right, counted, stacked
 from companion.tasks.task import CHECK, TaskParams
 
 REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
@@ -270,7 +271,8 @@ def run(params: Params) -> dict[str, Any]:
     task, kind, ahead = params.task, params.kind(), Costs()
     network = params.treatment().prepare(digital(task), kind, task, ahead)
     test, check = task.split("test", params.images), task.validation(min(params.images, CHECK))
-    found, readings = dict[str, list[float]](), list[tuple[Evaluation, ...]]()
+    ahead_of_chips = (params.noise_epochs, params.noise_lr)
+    found, readings, before = dict[str, list[float]](), list[Evaluation](), list[Right]()
 
     def note(**values: float) -> None:
         for name, value in values.items():
@@ -279,16 +281,19 @@ def run(params: Params) -> dict[str, Any]:
     for chip in params.numbers:
         model, costs = repaired(network, params, chip)
         number = chip + params.other_chip
-        before = Chip(kind, number).holds(network)
-        readings.append(tuple(task.read(on_chip, test, [number]) for on_chip in (model, before)))
-        read, undrifted = (float(reading.accuracy[0]) for reading in readings[-1])
-        error = 100 - float(task.read(model, check, [number]).accuracy[0])
-        note(accuracy=read, undrifted=undrifted, validation_error=error)
+        readings.append(task.read(model, test, [number]))
+        before.append(just_programmed(task, kind, network, number, params.images, ahead_of_chips))
+        checked = task.read(model, check, [number])
+        note(accuracy=readings[-1].accuracy[0], undrifted=100 * before[-1].mean())
+        note(validation_error=100 - checked.accuracy[0])
         note(calibration_seconds=costs.seconds.get("adapt", 0.0))
     clean = task.read(program(network, Hardware()), test, [0])
     note(clean=float(clean.accuracy[0]))
     note(**counted(model, task, costs, params.shared))
     note(training_seconds=ahead.seconds.get("train", 0.0) + costs.seconds.get("ahead", 0.0))
-    after, just_programmed = (stacked(each) for each in zip(*readings, strict=True))
-    seen = {"accuracy": after, "undrifted": just_programmed, "clean": stacked([clean])}
+    seen = {
+        "accuracy": stacked(readings),
+        "undrifted": np.concatenate(before),
+        "clean": stacked([clean]),
+    }
     return {**found, "set_times": costs.set_times, RIGHT: seen}

@@ -10,6 +10,7 @@ kept.
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,13 +21,15 @@ from torch import Tensor, nn
 
 from cimlib.arrays import LevelSpread, SignedArray
 from cimlib.chip import Hardware
-from cimlib.remedies import Costs, Kind, NoiseTraining
+from cimlib.remedies import Chip, Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, fit
 from companion import definitions
+from companion.tasks.results import Right, stacked
 from companion.tasks.task import Task
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "networks"
 CODE = definitions.digest(__name__, "_weights")  # at import: what will train, whatever becomes of its files
+BEFORE = definitions.digest(__name__, "_just_programmed")
 
 
 @lru_cache(maxsize=1)
@@ -36,6 +39,26 @@ def digital(task: Task) -> nn.Module:
     weights = _memory().cache(_weights)(task, CODE, torch.__version__, torch.get_num_threads())
     model.load_state_dict(weights)
     return model.eval()
+
+
+def just_programmed(
+    task: Task, kind: Kind, network: nn.Module, number: int, images: int, trained: Hashable
+) -> Right:
+    """Which of the first test ``images`` a network is right about on a chip just programmed, (1, images).
+
+    Kept, too, as many remedies of one chip are compared with it. ``network``: the digital one of ``task``, or
+    what became of it, all of which ``trained`` tells.
+    """
+    read = _memory().cache(_just_programmed, ignore=["network"])
+    here = (BEFORE, torch.__version__, torch.get_num_threads())
+    found: Right = read(task, kind, network, number, images, trained, here)
+    return found
+
+
+def _just_programmed(
+    task: Task, kind: Kind, network: nn.Module, number: int, images: int, trained: Hashable, here: Hashable
+) -> Right:
+    return stacked([task.read(Chip(kind, number).holds(network), task.split("test", images), [number])])
 
 
 def _memory() -> Memory:
