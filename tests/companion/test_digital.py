@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from cimlib.chip import Hardware, crossbars, plain_state
-from cimlib.remedies import Kind
+from cimlib.remedies import Kind, budget
 from cimlib.training import CrossEntropy
 from companion import definitions, experiments, sources
 from companion.experiments import drifted, imperfections, negative_feedback
 from companion.tasks import kept
-from companion.tasks import task as task_module
 from companion.tasks.kept import digital, ranged
 from companion.tasks.task import Task
 
@@ -47,7 +46,7 @@ def trainings(monkeypatch):
         found.append(type(model).__name__)
         return own(model, *arguments, **options)
 
-    for module in (kept, task_module):
+    for module in (kept, budget):
         monkeypatch.setattr(module, "fit", lambda *a, own=module.fit, **k: fit(*a, own=own, **k))
     return found
 

@@ -8,7 +8,7 @@ import torch
 
 from cimlib.chip import Mapped, crossbars, fabricate
 from cimlib.methods import fault_map
-from cimlib.remedies import Case, Chip
+from cimlib.remedies import Case, Chip, budget
 from cimlib.training import accuracy
 from companion.experiments import imperfections
 from companion.experiments.imperfections import DATASETS, REMEDIES, Params, programmed, repaired, run
@@ -318,7 +318,7 @@ def test_every_network_has_data():
 
 @pytest.mark.parametrize("given", [{"images": 361}, {"n_train": 1078}])
 def test_more_images_than_there_are_are_refused_before_any_training(monkeypatch, given):
-    for module in (kept, task_module):
+    for module in (kept, budget):
         monkeypatch.setattr(module, "fit", None)
     with pytest.raises(ValueError, match="is not an integer in 1"):
         run(replace(Params(), seed=123, **given))

@@ -13,6 +13,7 @@ from cimlib.arrays import LevelSpread, SignedArray
 from cimlib.chip import crossbars, fabricate, fresh, plain_state
 from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature
 from cimlib.networks import SNAPSHOTS, vgg8
+from cimlib.remedies import budget
 from cimlib.training import CrossEntropy, accuracy
 from companion import experiments
 from companion.experiments import negative_feedback
@@ -26,12 +27,12 @@ def fits(monkeypatch):
     """The arguments of every training: (model, objective, options); each network is trained anew."""
     made = []
 
-    def recording(model, objective, data, fit=task_module.fit, **options):
+    def recording(model, objective, data, fit=budget.fit, **options):
         made.append((model, objective, options))
         return fit(model, objective, data, **options)
 
     negative_feedback.trained.cache_clear()
-    monkeypatch.setattr(task_module, "fit", recording)
+    monkeypatch.setattr(budget, "fit", recording)
     yield made
     negative_feedback.trained.cache_clear()
 
