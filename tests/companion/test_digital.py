@@ -119,7 +119,7 @@ def test_the_range_of_a_layer_is_that_of_the_digital_network_whatever_has_become
     trained = digital(SMALL)
     largest = [float(w.detach().abs().max()) for w in trained.parameters() if w.dim() == 2]
     for model in (trained, SMALL.blank()):
-        layers = crossbars(Kind(ranged(SMALL, Hardware(), w_range)).program(model))
+        layers = crossbars(Kind(ranged(SMALL, Hardware(array=DoubleArray()), w_range)).program(model))
         assert [layer.hardware.array.w_max for layer in layers] == [w_range * weight for weight in largest]
 
 
