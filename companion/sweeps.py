@@ -37,8 +37,8 @@ class Sweep(Filed):
         minutes: the estimate for one run.
         defaults: parameters of all points.
         points: parameters of each.
-        evidence: parameters, such as more images, of those points that a claim in the ledgers rests on,
-            unless a point has its own.
+        evidence: parameters, such as more images and other chips, with which every point is run once more
+            that a claim in the ledgers rests on, unless the point has its own.
     """
 
     experiment: Annotated[str, one_of(experiments.names())]
@@ -65,11 +65,14 @@ def points(sweep: Path) -> list[Point]:
                 raise ValueError(f"it is point {asked.points.index(entry) + 1} once more: delete one")
             for params in ParameterGrid(_grid({**asked.defaults, **entry})):
                 resolved = experiments.resolve(asked.experiment, params)
+                wanted = [resolved]
                 own = asked.evidence.keys() & entry.keys()
                 if asked.evidence and not own and _claimed(asked.experiment, asdict(resolved)):
-                    resolved = experiments.resolve(asked.experiment, {**asdict(resolved), **asked.evidence})
-                point = Point(asked.experiment, resolved, asked.threads, asked.minutes)
-                found.setdefault(point.key, point)
+                    given = {**asdict(resolved), **asked.evidence}
+                    wanted.append(experiments.resolve(asked.experiment, given))
+                for each in wanted:
+                    point = Point(asked.experiment, each, asked.threads, asked.minutes)
+                    found.setdefault(point.key, point)
         except ValueError as error:
             raise ValueError(f"{sweep}: point {number}: {error}") from error
     return list(found.values())

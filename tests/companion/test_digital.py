@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cimlib.arrays import DoubleArray
 from cimlib.chip import Hardware, crossbars, plain_state
 from cimlib.remedies import Kind, budget
 from cimlib.training import CrossEntropy
