@@ -125,7 +125,7 @@ def test_training_follows_the_papers_recipe_unless_told_otherwise(fits, stepping
     for given, rate in (({}, lr), ({"lr": 0.005}, 0.005)):
         experiments.run("negative_feedback", {**base, **given})
         *_, options = fits[-1]
-        assert options.pop("optimizer") is None
+        assert options.pop("optimizer") is options.pop("validation") is None
         adam = stepping[-1]
         assert type(adam) is torch.optim.Adam
         assert {group["initial_lr"] for group in adam.param_groups} == {rate}
