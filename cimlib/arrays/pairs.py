@@ -16,9 +16,12 @@ from cimlib.devices.effects import require, straight_through
 def pair(array: Array, weight: Tensor, mapping: str) -> tuple[Tensor, Tensor]:
     """Both cells' targets in units of the range above ``g_min``, each like ``weight``."""
     w = array.represent(weight) / array.full_scale(weight)
-    if mapping == "one-sided":  # |w| ± w has a gradient at w = 0; a clamp has none
-        return (w.abs() + w) / 2, (w.abs() - w) / 2
-    return (1 + w) / 2, (1 - w) / 2
+    return _parts(w) if mapping == "one-sided" else ((1 + w).div_(2), (1 - w).div_(2))
+
+
+def _parts(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Positive and negative part of ``w``, with a gradient at 0, where a clamp has none."""
+    return (w.abs() + w).div_(2), (w.abs() - w).div_(2)
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class DoubleArray(Array):
         if not self.zero_state:
             return kept
         wanted = kept.abs() * (self.g_max / self.full_scale(weight))
-        return straight_through(torch.where(self._connected(wanted), kept, 0.0), kept)
+        return straight_through(kept * self._connected(wanted).to(torch.uint8), kept)
 
     def _connected(self, wanted: Tensor) -> Tensor:
         """Cells that are not opened; the last digit of a rounded ``g_min`` does not open one."""
@@ -93,23 +96,25 @@ class DoubleArray(Array):
         sides = torch.stack(pair(self, weight, self.mapping))
         connected = None
         if self.inactive == "disconnected":
-            connected = torch.stack((weight >= 0, weight < 0)).unsqueeze(0)
+            positive = weight >= 0
+            connected = torch.stack((positive, ~positive)).unsqueeze(0)
         scale = self._scales(span / self.full_scale(weight))
-        cells = self.within(self.g_min + span * sides).unsqueeze(0)
+        cells = self.within(sides.mul_(span).add_(self.g_min)).unsqueeze(0)
         return Conductances(cells, None, scale, connected)
 
     def _target_with_zero_state(self, weight: Tensor) -> Conductances:
         full = self.full_scale(weight)
         w = Array.represent(self, weight)
-        wanted = torch.stack(((w.abs() + w) / 2, (w.abs() - w) / 2)) * (self.g_max / full)
+        wanted = torch.stack(_parts(w)).mul_(self.g_max / full)
         connected = self._connected(wanted)
-        cells = torch.where(connected, wanted.clamp(self.g_min, self.g_max), 0.0)
+        cells = wanted.clamp(self.g_min, self.g_max) * connected.to(torch.uint8)
         cells = straight_through(cells, wanted)
         return Conductances(cells[None], None, self._scales(self.g_max / full), connected[None])
 
     def decode(self, g: Conductances) -> Tensor:
-        cells = g.cells if g.connected is None else torch.where(g.connected, g.cells, 0.0)
-        return ((cells[:, 0] - cells[:, 1]) / g.per_weight).sum(0)
+        cells = g.conducting
+        weights = (cells[:, 0] - cells[:, 1]).div_(g.per_weight)
+        return weights.squeeze(0) if len(weights) == 1 else weights.sum(0)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """2·N·M cells; two IV converters and a subtractor (four resistors) a neuron [derived]."""

@@ -178,7 +178,7 @@ class Mapped(Crossbar):
             reference = obtain(reference, "reference")
         return obtain(cells, "cells"), reference
 
-    def read(self) -> Reading:
+    def read(self, cells: bool = True) -> Reading:
         self.check()
         array, shape, z = self.hardware.array, self.weight_shape, self.parts()
         target = self.wanted()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -47,15 +48,23 @@ def straight_through(value: Tensor, through: Tensor) -> Tensor:
     return value.detach() + (through - through.detach())
 
 
+def clipped(g: Tensor, low: float = 0.0, high: float = inf) -> Tensor:
+    """``g`` held in ``low`` … ``high``, with the gradient of ``g``, a tensor that the caller has just computed:
+    where gradients are off it is overwritten."""
+    return straight_through(g.clamp(low, high), g) if torch.is_grad_enabled() else g.clamp_(low, high)
+
+
 @dataclass(frozen=True)
 class Effect:
     """One thing a cell does to a conductance; the base class does nothing.
 
     ``local`` says that the conductance of a cell depends on that cell's target and draws alone, so that a
-    large layer can be read in parts.
+    large layer can be read in parts. ``unit_gradient`` says that its gradient with respect to the target is
+    1, for the error is added, or passed straight through: then errors need no gradient of their own.
     """
 
     local: ClassVar[bool] = False
+    unit_gradient: ClassVar[bool] = False
 
     def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
         """Standard draws needed for cells of ``shape``: ``{slot: (distribution, shape)}``."""
@@ -87,6 +96,7 @@ class Gaussian(Effect):
     """
 
     local: ClassVar[bool] = True
+    unit_gradient: ClassVar[bool] = True
 
     sigma: float = 0.0
     clip: bool = True
@@ -104,7 +114,7 @@ class Gaussian(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         moved = g + self.sigma * (g_max - g_min) * z["programming"]
-        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+        return clipped(moved, g_min, g_max) if self.clip else moved
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ class Lognormal(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         moved = g * torch.exp(self.sigma * z["programming"])
-        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+        return clipped(moved, g_min, g_max) if self.clip else moved
 
 
 @dataclass(frozen=True)
@@ -195,6 +205,11 @@ class Device:
         for effect in self.effects:
             g = effect(g, z, g_min, g_max)
         return g
+
+    @property
+    def unit_gradient(self) -> bool:
+        """Whether conductances have the gradient of their targets, whatever the errors: of all effects."""
+        return all(effect.unit_gradient for effect in self.effects)
 
     def with_sigma(self, sigma: float) -> Device:
         """The same device at another programming spread.
