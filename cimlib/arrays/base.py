@@ -109,7 +109,7 @@ class Array:
         weight, columns = weight.detach(), self.scale == "column"
         dims = tuple(range(int(columns), weight.dim()))
         peak = torch.maximum(weight.amax(dims, columns), -weight.amin(dims, columns))
-        return torch.where(peak > 0, peak, torch.ones_like(peak))
+        return peak.masked_fill(peak == 0, 1.0)
 
     @property
     def structure(self) -> Structure:

@@ -13,15 +13,9 @@ from cimlib.arrays.inventory import Inventory
 from cimlib.devices.effects import require, straight_through
 
 
-def pair(array: Array, weight: Tensor, mapping: str) -> tuple[Tensor, Tensor]:
-    """Both cells' targets in units of the range above ``g_min``, each like ``weight``."""
-    w = array.represent(weight) / array.full_scale(weight)
-    return _parts(w) if mapping == "one-sided" else ((1 + w).div_(2), (1 - w).div_(2))
-
-
-def _parts(w: Tensor) -> tuple[Tensor, Tensor]:
-    """Positive and negative part of ``w``, with a gradient at 0, where a clamp has none."""
-    return (w.abs() + w).div_(2), (w.abs() - w).div_(2)
+def _parts(w: Tensor) -> Tensor:
+    """Positive and negative part of ``w``, (2, *w.shape), with a gradient at 0, where a clamp has none."""
+    return torch.stack((w.abs() + w, w.abs() - w)).div_(2)
 
 
 @dataclass(frozen=True)
@@ -92,20 +86,21 @@ class DoubleArray(Array):
     def target(self, weight: Tensor) -> Conductances:
         if self.zero_state:
             return self._target_with_zero_state(weight)
-        span = self.g_max - self.g_min
-        sides = torch.stack(pair(self, weight, self.mapping))
+        span, full = self.g_max - self.g_min, self.full_scale(weight)
+        w = self.represent(weight) / full
+        sides = _parts(w) if self.mapping == "one-sided" else torch.stack((1 + w, 1 - w)).div_(2)
         connected = None
         if self.inactive == "disconnected":
             positive = weight >= 0
             connected = torch.stack((positive, ~positive)).unsqueeze(0)
-        scale = self._scales(span / self.full_scale(weight))
+        scale = self._scales(span / full)
         cells = self.within(sides.mul_(span).add_(self.g_min)).unsqueeze(0)
         return Conductances(cells, None, scale, connected)
 
     def _target_with_zero_state(self, weight: Tensor) -> Conductances:
         full = self.full_scale(weight)
         w = Array.represent(self, weight)
-        wanted = torch.stack(_parts(w)).mul_(self.g_max / full)
+        wanted = _parts(w).mul_(self.g_max / full)
         connected = self._connected(wanted)
         cells = wanted.clamp(self.g_min, self.g_max) * connected.to(torch.uint8)
         cells = straight_through(cells, wanted)

@@ -49,8 +49,8 @@ def straight_through(value: Tensor, through: Tensor) -> Tensor:
 
 
 def clipped(g: Tensor, low: float = 0.0, high: float = inf) -> Tensor:
-    """``g`` held in ``low`` … ``high``, with the gradient of ``g``, a tensor that the caller has just computed:
-    where gradients are off it is overwritten."""
+    """``g`` held in ``low`` … ``high``, with the gradient of ``g``, which the caller has just computed: where
+    gradients are off it is overwritten."""
     return straight_through(g.clamp(low, high), g) if torch.is_grad_enabled() else g.clamp_(low, high)
 
 
