@@ -33,7 +33,7 @@ from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.circuits.base import Circuit
 from cimlib.devices.draws import Draw
-from cimlib.devices.effects import require
+from cimlib.devices.effects import is_finite, require
 
 Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
 
@@ -146,7 +146,7 @@ class Crossbar(Fabricated):
                 continue
             where = f"{key} of layer {self.name!r}"
             _require_wide(where, value)
-            require(bool(value.isfinite().all()), where, "not finite", "finite numbers")
+            require(is_finite(value), where, "not finite", "finite numbers")
             if key == "weight":
                 require_scale(where, value)
         if self.in_array:

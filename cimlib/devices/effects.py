@@ -41,6 +41,11 @@ def require_kind(name: str, value: object, kind: type, such_as: str) -> None:
         raise TypeError(f"{name} = {found} is not allowed; allowed: a {kind.__name__}, such as {such_as}")
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether all of these real ``values`` are finite. A NaN among them is the least and the largest."""
+    return values.numel() == 0 or all(bool(end.isfinite()) for end in values.detach().aminmax())
+
+
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """``value`` exactly, with the gradient of ``through`` (same shape)."""
     if not torch.is_grad_enabled():
