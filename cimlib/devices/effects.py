@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardtanh_
 
 from cimlib.devices.draws import Draw
 
@@ -56,7 +57,9 @@ def straight_through(value: Tensor, through: Tensor) -> Tensor:
 def clipped(g: Tensor, low: float = 0.0, high: float = inf) -> Tensor:
     """``g`` held in ``low`` … ``high``, with the gradient of ``g``, which the caller has just computed: where
     gradients are off it is overwritten."""
-    return straight_through(g.clamp(low, high), g) if torch.is_grad_enabled() else g.clamp_(low, high)
+    if torch.is_grad_enabled():
+        return straight_through(g.clamp(low, high), g)
+    return hardtanh_(g, low, high)  # the same as clamp_, which torch.func.vmap has no rule for
 
 
 @dataclass(frozen=True)
