@@ -182,8 +182,7 @@ class StuckAt(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         u = z["stuck"]
-        g = torch.where(u < self.on, torch.full_like(g, g_max), g)
-        return torch.where(u >= 1 - self.off, torch.full_like(g, g_min), g)
+        return torch.where(u >= 1 - self.off, g_min, torch.where(u < self.on, g_max, g))
 
 
 @dataclass(frozen=True, init=False)

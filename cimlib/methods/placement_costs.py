@@ -163,18 +163,17 @@ class _Costs:
                     cost += error[order[here]].T @ where[here]
             return costs
 
-        def rows(values: Tensor, source: Tensor) -> Tensor:
-            return values[..., order, :][..., source]
-
-        z = self.layer.parts()
+        z, cells, alpha = self.layer.parts(), target.cells[..., order, :], self.alpha[order]
+        connected = None if target.connected is None else target.connected[..., order, :]
         for row in range(min(height, inputs)):
             source = home * height + row  # this row of its tile, into every physical row of the tile
             fits = torch.nonzero(source < inputs).flatten()
             source = source.clamp(max=inputs - 1)
             reference = None if target.reference is None else target.reference[source]
-            connected = None if target.connected is None else rows(target.connected, source)
-            asked = Conductances(rows(target.cells, source), reference, target.scale_of(order), connected)
-            error = rows(self.alpha, source) * self._error(asked, *self.layer.write(*_written(asked), z))
+            on = None if connected is None else _copied(connected, source)
+            asked = Conductances(_copied(cells, source), reference, target.scale_of(order), on)
+            written = self.layer.write(asked.cells, reference, z)
+            error = self._error(asked, *written).mul_(_copied(alpha, source))
             total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, error)
             costs[:, source[fits], fits] = total[:, fits]
         return costs
@@ -205,7 +204,7 @@ class _Costs:
             connected = None if target.connected is None else lay(target.connected[:, :, source], False)
             cells = lay(target.cells[:, :, source], array.g_min)
             asked = Conductances(cells, reference, target.scale_of(source), connected)
-            error = self._error(asked, *self.layer.write(*_written(asked), z)).gather(1, rows)
+            error = self._error(asked, *self.layer.write(cells, reference, z)).gather(1, rows)
             costs[source[fits], fits] = (self.alpha[source] * error).sum(1)[fits]
         return costs
 
@@ -237,8 +236,11 @@ class _Costs:
         return torch.tensor(values, device=self.alpha.device)
 
 
-def _written(g: Conductances) -> Written:
-    return g.cells, g.reference
+def _copied(values: Tensor, source: Tensor) -> Tensor:
+    """The rows ``source`` of ``values`` (..., rows); one row that goes everywhere is not copied."""
+    if bool((source == source[0]).all()):
+        return values[..., source[:1]].expand(*values.shape[:-1], len(source))
+    return values[..., source]
 
 
 def _stuck(g: Tensor, state: Tensor, array: Array) -> Tensor:
