@@ -18,8 +18,7 @@ method. Taught in the chapter *A chip is a seed*.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -205,8 +204,9 @@ class Crossbar(Fabricated):
             return array.decode(g), g, z["circuit"]
         asked = self.asked
         _require_wide(f"weight of layer {self.name!r}", asked)
-        with errors_of(asked, straight=not cells and cell.unit_gradient) as wanted:
-            target = array.target(wanted)
+        straight = not cells and cell.unit_gradient  # then the gradient of the error is 0
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not straight):
+            target = array.target(asked.detach() if straight else asked)
             g = obtain(target)
             error = array.decode(g - target)
         return array.represent(asked) + error, g, z["circuit"]
@@ -218,14 +218,6 @@ class Crossbar(Fabricated):
         op = LinearMap(self._template, x, output_size)
         y: Tensor = self.hardware.circuit(op, self.hardware.array, g, weight, self.bias, z)
         return y if self.digital is None else self.digital(x, y)
-
-
-@contextmanager
-def errors_of(asked: Tensor, straight: bool) -> Iterator[Tensor]:
-    """The weights ``asked`` to compute their errors from; without gradient if that is known to be 0, because
-    all conductances pass that of their targets ``straight``."""
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not straight):
-        yield asked.detach() if straight else asked
 
 
 def _like_parameter(weight: Tensor) -> Tensor:

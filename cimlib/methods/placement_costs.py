@@ -172,9 +172,8 @@ class _Costs:
             reference = None if target.reference is None else target.reference[source]
             on = None if connected is None else _copied(connected, source)
             asked = Conductances(_copied(cells, source), reference, target.scale_of(order), on)
-            written = self.layer.write(asked.cells, reference, z)
-            error = self._error(asked, *written).mul_(_copied(alpha, source))
-            total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, error)
+            error = self._error(asked, *self.layer.write(asked.cells, reference, z))
+            total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, _copied(alpha, source) * error)
             costs[:, source[fits], fits] = total[:, fits]
         return costs
 
@@ -238,9 +237,8 @@ class _Costs:
 
 def _copied(values: Tensor, source: Tensor) -> Tensor:
     """The rows ``source`` of ``values`` (..., rows); one row that goes everywhere is not copied."""
-    if bool((source == source[0]).all()):
-        return values[..., source[:1]].expand(*values.shape[:-1], len(source))
-    return values[..., source]
+    once = source[:1] if bool((source == source[0]).all()) else source
+    return values[..., once].expand(*values.shape[:-1], len(source))
 
 
 def _stuck(g: Tensor, state: Tensor, array: Array) -> Tensor:

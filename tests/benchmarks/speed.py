@@ -1,9 +1,9 @@
 """The speed table: what hardware costs, as ratios to plain torch in the same run.
 
-``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a
-noise-aware training step with a digital one, of one layer in every array, and with one that adds the same noise by hand; amplifiers
-likewise. Wires are compared with one solution of the same nodal equations for one input by scipy, a mapping
-with the assignment problem in it.
+``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a noise-aware
+training step with a digital one, of one layer in every array too, and with one that adds the same noise by
+hand; amplifiers likewise. Wires are compared with one solution of the same nodal equations for one input by
+scipy, a mapping with the assignment problem in it.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ ARRAYS = {
 
 
 def compare_arrays(inputs: int = 784, outputs: int = 256, batch: int = 256) -> None:
-    """One layer with fresh errors in every array, on one thread, against the digital one; the limit is a plain
-    loop that draws one number a cell. aihwkit, where it is installed, is a peer."""
+    """One layer with fresh errors in every array, on one thread, against the digital one. The limit is a loop
+    by hand that draws as many numbers; aihwkit, where it is installed, is a peer."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     x, y = torch.rand(batch, inputs), torch.randint(outputs, (batch,))
