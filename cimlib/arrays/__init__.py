@@ -11,7 +11,7 @@
 from cimlib.arrays.base import Array, Conductances, Structure
 from cimlib.arrays.inventory import Inventory, power
 from cimlib.arrays.multilevel import RATIOS, LevelSpread, SignedArray
-from cimlib.arrays.pairs import DoubleArray, pair
+from cimlib.arrays.pairs import DoubleArray
 from cimlib.arrays.single import SingleArray
 from cimlib.arrays.sliced import BitSliced
 
@@ -26,6 +26,5 @@ __all__ = [
     "SignedArray",
     "SingleArray",
     "Structure",
-    "pair",
     "power",
 ]

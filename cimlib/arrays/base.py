@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cimlib.arrays.inventory import Inventory
-from cimlib.devices.effects import require, straight_through
+from cimlib.devices.effects import clipped, require
 
 Structure = Literal["pair", "column", "constant-term"]
 
@@ -42,6 +42,11 @@ class Conductances:
         if self.reference is not None and other.reference is not None:
             reference = self.reference - other.reference
         return replace(self, cells=self.cells - other.cells, reference=reference)
+
+    @property
+    def conducting(self) -> Tensor:
+        """``cells``, and 0 for those that are not connected."""
+        return self.cells if self.connected is None else self.cells * self.connected.to(torch.uint8)
 
     @property
     def per_weight(self) -> Tensor:
@@ -101,10 +106,10 @@ class Array:
         """Weight held by the full range, > 0 without gradient: a scalar, or (out, 1, ...) of the columns."""
         if self.w_max is not None:
             return torch.as_tensor(self.w_max, dtype=weight.dtype, device=weight.device)
-        peak = weight.detach().abs()
-        columns = self.scale == "column"
-        peak = peak.amax(tuple(range(1, peak.dim())), keepdim=True) if columns else peak.amax()
-        return torch.where(peak > 0, peak, torch.ones_like(peak))
+        weight, columns = weight.detach(), self.scale == "column"
+        dims = tuple(range(int(columns), weight.dim()))
+        peak = torch.maximum(weight.amax(dims, columns), -weight.amin(dims, columns))
+        return peak.masked_fill(peak == 0, 1.0)
 
     @property
     def structure(self) -> Structure:
@@ -151,5 +156,5 @@ class Array:
         return scale.reshape(1) if scale.dim() == 0 else scale.reshape(1, -1)
 
     def within(self, cells: Tensor) -> Tensor:
-        """``cells`` without the last digit by which rounding may have left the range."""
-        return straight_through(cells.clamp(self.g_min, self.g_max), cells)
+        """``cells``, just computed, without the last digit by which rounding may have left the range."""
+        return clipped(cells, self.g_min, self.g_max)

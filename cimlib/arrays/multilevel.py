@@ -97,6 +97,7 @@ class LevelSpread(Effect):
     """
 
     local: ClassVar[bool] = True
+    unit_gradient: ClassVar[bool] = True
 
     sigma: float = 0.0
     ratio: float = 1.0

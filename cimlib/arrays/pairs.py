@@ -13,12 +13,9 @@ from cimlib.arrays.inventory import Inventory
 from cimlib.devices.effects import require, straight_through
 
 
-def pair(array: Array, weight: Tensor, mapping: str) -> tuple[Tensor, Tensor]:
-    """Both cells' targets in units of the range above ``g_min``, each like ``weight``."""
-    w = array.represent(weight) / array.full_scale(weight)
-    if mapping == "one-sided":  # |w| ± w has a gradient at w = 0; a clamp has none
-        return (w.abs() + w) / 2, (w.abs() - w) / 2
-    return (1 + w) / 2, (1 - w) / 2
+def _parts(w: Tensor) -> Tensor:
+    """Positive and negative part of ``w``, (2, *w.shape), with a gradient at 0, where a clamp has none."""
+    return torch.stack((w.abs() + w, w.abs() - w)).div_(2)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class DoubleArray(Array):
         if not self.zero_state:
             return kept
         wanted = kept.abs() * (self.g_max / self.full_scale(weight))
-        return straight_through(torch.where(self._connected(wanted), kept, 0.0), kept)
+        return straight_through(kept * self._connected(wanted).to(torch.uint8), kept)
 
     def _connected(self, wanted: Tensor) -> Tensor:
         """Cells that are not opened; the last digit of a rounded ``g_min`` does not open one."""
@@ -89,27 +86,30 @@ class DoubleArray(Array):
     def target(self, weight: Tensor) -> Conductances:
         if self.zero_state:
             return self._target_with_zero_state(weight)
-        span = self.g_max - self.g_min
-        sides = torch.stack(pair(self, weight, self.mapping))
+        span, full = self.g_max - self.g_min, self.full_scale(weight)
+        w = self.represent(weight) / full
+        sides = _parts(w) if self.mapping == "one-sided" else torch.stack((1 + w, 1 - w)).div_(2)
         connected = None
         if self.inactive == "disconnected":
-            connected = torch.stack((weight >= 0, weight < 0)).unsqueeze(0)
-        scale = self._scales(span / self.full_scale(weight))
-        cells = self.within(self.g_min + span * sides).unsqueeze(0)
+            positive = weight >= 0
+            connected = torch.stack((positive, ~positive)).unsqueeze(0)
+        scale = self._scales(span / full)
+        cells = self.within(sides.mul_(span).add_(self.g_min)).unsqueeze(0)
         return Conductances(cells, None, scale, connected)
 
     def _target_with_zero_state(self, weight: Tensor) -> Conductances:
         full = self.full_scale(weight)
         w = Array.represent(self, weight)
-        wanted = torch.stack(((w.abs() + w) / 2, (w.abs() - w) / 2)) * (self.g_max / full)
+        wanted = _parts(w).mul_(self.g_max / full)
         connected = self._connected(wanted)
-        cells = torch.where(connected, wanted.clamp(self.g_min, self.g_max), 0.0)
+        cells = wanted.clamp(self.g_min, self.g_max) * connected.to(torch.uint8)
         cells = straight_through(cells, wanted)
         return Conductances(cells[None], None, self._scales(self.g_max / full), connected[None])
 
     def decode(self, g: Conductances) -> Tensor:
-        cells = g.cells if g.connected is None else torch.where(g.connected, g.cells, 0.0)
-        return ((cells[:, 0] - cells[:, 1]) / g.per_weight).sum(0)
+        cells = g.conducting
+        weights = (cells[:, 0] - cells[:, 1]).div_(g.per_weight)
+        return weights.squeeze(0) if len(weights) == 1 else weights.sum(0)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """2·N·M cells; two IV converters and a subtractor (four resistors) a neuron [derived]."""

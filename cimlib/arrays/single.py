@@ -64,13 +64,13 @@ class SingleArray(Array):
 
     def target(self, weight: Tensor) -> Conductances:
         scale = (self.g_max - self.g_min) / (2 * self.full_scale(weight))
-        cells = self.within(self.g_mid + self.sign * scale * self.represent(weight))
+        cells = self.within((self.sign * scale * self.represent(weight)).add_(self.g_mid))
         reference = torch.full_like(weight[0].detach(), self.g_mid)
         return Conductances(cells[None, None], reference, self._scales(scale))
 
     def decode(self, g: Conductances) -> Tensor:
         assert g.reference is not None
-        return self.sign * (g.cells[0, 0] - g.reference) / g.per_weight[0]
+        return (g.cells[0, 0] - g.reference).mul_(self.sign).div_(g.per_weight[0])
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:
         """Column: N·(M+1) elements, M+1 IV converters, M subtractors (four resistors each).

@@ -75,18 +75,18 @@ class BitSliced(DoubleArray):
 
     def target(self, weight: Tensor) -> Conductances:
         base, span = 2**self.cell_bits, self.g_max - self.g_min
-        power = base ** torch.arange(self.slices, device=weight.device)
-        column = power.reshape(-1, *[1] * weight.dim())
-        digits = (self.levels(weight) / column).floor() % base
+        power = base ** torch.arange(self.slices + 1, device=weight.device)
+        rest = (self.levels(weight) / power.reshape(-1, *[1] * weight.dim())).floor()
+        digits, power = rest[:-1] - base * rest[1:], power[:-1]
         positive = weight >= 0
-        sides = torch.stack((torch.where(positive, digits, 0.0), torch.where(positive, 0.0, digits)), 1)
+        sides = digits[:, None] * torch.stack((positive, ~positive)).to(torch.uint8)
         connected = None
         if self.inactive == "disconnected":
             connected = torch.stack((positive, ~positive)).unsqueeze(0)
         unit = self.full_scale(weight) / (2**self.weight_bits - 1)
         power = power if unit.dim() == 0 else power[:, None]
         scale = span / ((base - 1) * power * unit.flatten())
-        cells = self.within(self.g_min + span * sides / (base - 1))
+        cells = self.within(sides.mul_(span).div_(base - 1).add_(self.g_min))
         return Conductances(cells, None, scale, connected)
 
     def inventory(self, inputs: int, outputs: int) -> Inventory:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from cimlib.arrays.base import Conductances
 from cimlib.chip.crossbar import Crossbar, Reading
-from cimlib.circuits.base import Circuit
 from cimlib.devices.draws import Stream
 
 #: Weights of a layer that are read at once, and from how many on blocks are worth it.
@@ -35,7 +34,7 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
     """
     shape = layer.weight_shape
     if prod(shape) < large or not _possible(layer):
-        return layer.read()
+        return layer.read(cells=not layer.weights_suffice)
     asked, device = layer.asked.detach(), layer.like().device
     array, cell = layer.hardware.array, layer.hardware.cell
     fixed = array
@@ -56,11 +55,7 @@ def read_in_blocks(layer: Crossbar, large: int = LARGE, block: int = BLOCK) -> R
                 wanted = target.cells[s : s + 1, sides]
                 part = (1, 1, *target.cells.shape[2:])
                 z = {slot: stream.take(part).to(device, asked.dtype) for slot, stream in streams.items()}
-                cells = cell(wanted, z, array.g_min, array.g_max)
-                if target.connected is not None:
-                    connected = target.connected.expand_as(target.cells)[s : s + 1, sides]
-                    cells = torch.where(connected, cells, wanted)
-                off[s : s + 1, sides, columns] = cells - wanted
+                off[s : s + 1, sides, columns] = cell(wanted, z, array.g_min, array.g_max) - wanted
     weight, scales = torch.empty_like(asked), list[Tensor]()
     for start in range(0, shape[0], step):
         columns = slice(start, start + step)
@@ -86,6 +81,5 @@ def _possible(layer: Crossbar) -> bool:
         and alike
         and not array.reference_is_cells
         and not circuit.draws(array, layer.weight_shape)
-        and not circuit.reads_cells
-        and type(circuit).effective is Circuit.effective
+        and layer.weights_suffice
     )

@@ -30,8 +30,9 @@ from cimlib.chip.hardware import Hardware
 from cimlib.chip.layers import Layer, LinearMap, by_column, require_scale
 from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
+from cimlib.circuits.base import Circuit
 from cimlib.devices.draws import Draw
-from cimlib.devices.effects import require
+from cimlib.devices.effects import is_finite, require
 
 Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
 
@@ -144,7 +145,7 @@ class Crossbar(Fabricated):
                 continue
             where = f"{key} of layer {self.name!r}"
             _require_wide(where, value)
-            require(bool(value.isfinite().all()), where, "not finite", "finite numbers")
+            require(is_finite(value), where, "not finite", "finite numbers")
             if key == "weight":
                 require_scale(where, value)
         if self.in_array:
@@ -169,34 +170,49 @@ class Crossbar(Fabricated):
             parts["reference"] = cell.draws(shape[1:])
         return {f"{part}/{slot}": draw for part, draws in parts.items() for slot, draw in draws.items()}
 
-    def read(self) -> Reading:
-        """Weights that the array amounts to, its conductances in µS, and the circuit's draws."""
-        array, cell = self.hardware.array, self.hardware.cell
+    @property
+    def weights_suffice(self) -> bool:
+        """Whether the circuit reads the weights that the cells amount to, and never the cells."""
+        circuit = self.hardware.circuit
+        return not circuit.reads_cells and type(circuit).effective is Circuit.effective
+
+    def read(self, cells: bool = True) -> Reading:
+        """Weights that the array amounts to, its conductances in µS, and the circuit's draws.
+
+        Without ``cells`` only the weights are meant to be used: conductances may have no gradient, and those
+        of disconnected cells mean nothing. The weights and their gradient are the same.
+        """
+        array, cell, circuit = self.hardware.array, self.hardware.cell, self.hardware.circuit
         z: dict[str, dict[str, Tensor]] = {"cells": {}, "circuit": {}, "reference": {}}
         for name, value in self.draws().items():
             part, slot = name.split("/")
             z[part][slot] = value
+
+        def obtain(target: Conductances) -> Conductances:
+            reference = target.reference
+            if reference is not None and array.reference_is_cells:
+                reference = cell(reference, z["reference"], array.g_min, array.g_max)
+            obtained = cell(target.cells, z["cells"], array.g_min, array.g_max)
+            if cells and target.connected is not None:
+                obtained = torch.where(target.connected, obtained, target.cells)
+            g = Conductances(obtained, reference, target.scale, target.connected)
+            return circuit.effective(g, self.groups)
+
         if self.in_array:
             target = array.target(torch.zeros_like(self.conductance[0, 0]))
-            target = Conductances(self.conductance, target.reference, target.scale)
-        else:
-            asked = self.asked
-            _require_wide(f"weight of layer {self.name!r}", asked)
-            target = array.target(asked)
-        reference = target.reference
-        if reference is not None and array.reference_is_cells:
-            reference = cell(reference, z["reference"], array.g_min, array.g_max)
-        cells = cell(target.cells, z["cells"], array.g_min, array.g_max)
-        if target.connected is not None:
-            cells = torch.where(target.connected, cells, target.cells)
-        g = Conductances(cells, reference, target.scale, target.connected)
-        g = self.hardware.circuit.effective(g, self.groups)
-        if self.in_array:
+            g = obtain(Conductances(self.conductance, target.reference, target.scale))
             return array.decode(g), g, z["circuit"]
-        return array.represent(asked) + array.decode(g - target), g, z["circuit"]
+        asked = self.asked
+        _require_wide(f"weight of layer {self.name!r}", asked)
+        straight = not cells and cell.unit_gradient  # then the gradient of the error is 0
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not straight):
+            target = array.target(asked.detach() if straight else asked)
+            g = obtain(target)
+            error = array.decode(g - target)
+        return array.represent(asked) + error, g, z["circuit"]
 
     def compute(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        weight, g, z = self.reading or self.read()
+        weight, g, z = self.reading or self.read(cells=not self.weights_suffice)
         if x.dim() > 2 and not (torch.is_grad_enabled() or weight.requires_grad or x.is_contiguous()):
             weight = _like_parameter(weight)
         op = LinearMap(self._template, x, output_size)

@@ -178,16 +178,16 @@ class Mapped(Crossbar):
             reference = obtain(reference, "reference")
         return obtain(cells, "cells"), reference
 
-    def read(self) -> Reading:
+    def read(self, cells: bool = True) -> Reading:
         self.check()
         array, shape, z = self.hardware.array, self.weight_shape, self.parts()
         target = self.wanted()
         g = self.hardware.circuit.effective(self._physical(target, z), self.placement.groups)
-        cells, reference = self.take(g.cells), g.reference
+        taken, reference = self.take(g.cells), g.reference
         if reference is not None:  # all outputs have the rows of the first, or the reference is uniform
             reference = self.take(reference.expand(shape[0], -1))[0]
         connected = _apply(self.take, g.connected)
-        g = replace(g, cells=cells, reference=reference, scale=target.scale, connected=connected)
+        g = replace(g, cells=taken, reference=reference, scale=target.scale, connected=connected)
         weight = array.decode(g if self.in_array else g - target).reshape(shape)
         if not self.in_array:
             weight = array.represent(self.asked) + weight

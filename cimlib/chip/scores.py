@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from cimlib.devices.effects import require
+from cimlib.devices.effects import is_finite, require
 
 
 class Metric(Protocol):
@@ -29,8 +29,9 @@ Score = Metric | Callable[[Any, Tensor], Any]
 def require_finite(output: Any, what: str) -> None:
     """Raise ``FloatingPointError`` if a tensor in ``output`` holds a NaN or an infinity; ``what`` it is."""
     for value in pytree.tree_leaves(output):
-        numbers = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
-        if numbers and not bool(value.isfinite().all()):
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+            continue
+        if not is_finite(torch.view_as_real(value.resolve_conj()) if value.is_complex() else value):
             row = int((~value.isfinite()).flatten(1).any(1).nonzero()[0]) if value.dim() > 1 else 0
             raise FloatingPointError(
                 f"{what} is not finite, first in row {row} of its batch: look at the weights, inputs and "

@@ -9,8 +9,8 @@ With word-line nodes :math:`v_{ij}` and bit-line nodes :math:`u_{ij}`, Kirchhoff
     \frac{(v_{ij}-v_{i,j-1})+(v_{ij}-v_{i,j+1})}{r_\text{row}}+G_{ij}(v_{ij}-u_{ij})=0,\qquad
     \frac{(u_{ij}-u_{i-1,j})+(u_{ij}-u_{i+1,j})}{r_\text{col}}-G_{ij}(v_{ij}-u_{ij})=0,
 
-and column :math:`j` delivers :math:`I_j=\sum_i G_{ij}(v_{ij}-u_{ij})`. The system is sparse, symmetric
-and positive definite; it is solved for the *departure* from the ideal node voltages, so that small
+and column :math:`j` delivers :math:`I_j=\sum_i G_{ij}(v_{ij}-u_{ij})`. The system is symmetric, positive
+definite and banded; it is solved for the *departure* from the ideal node voltages, so that small
 resistances cost no digits. The gradient takes one more solve with the same factors (adjoint method,
 derived): drive the ends of the columns instead of the rows, and
 
@@ -22,20 +22,19 @@ Here everything is in S, V, A and Ω, the units of a circuit simulator; elsewher
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.linalg import splu
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cimlib.devices.effects import require
 
-THREADS = ThreadpoolController()  # SuperLU's blocks are small: more than one thread of BLAS only waits
+THREADS = ThreadpoolController()  # blocks are small: more than one thread of BLAS only waits
 
 
 def crossbar_currents(conductance: Tensor, voltage: Tensor, r_row: float, r_col: float) -> Tensor:
@@ -94,47 +93,72 @@ def _check(conductance: Tensor, r_row: float, r_col: float) -> None:
 def _currents(conductance: Tensor, voltage: Tensor, r_row: float, r_col: float) -> Tensor:
     if r_row == r_col == 0:
         return voltage @ conductance
+    if len(voltage) > conductance.shape[1]:  # there are fewer columns to drive than inputs
+        return voltage @ effective_conductance(conductance, r_row, r_col)
     currents: Tensor = _Nodal.apply(conductance, voltage, r_row, r_col)
     return currents
 
 
 class _Array:
-    """One array with its nodal matrix factored."""
+    """One array with its nodal matrix factored, row by row.
+
+    The word-line nodes of a row see no other row, and its bit-line nodes only those above and below. So the
+    former are eliminated, and what is left of the latter is block tridiagonal: one dense block (n, n) a row,
+    eliminated from the open ends to the feet. An array of more columns than rows is turned over first.
+    """
 
     def __init__(self, conductance: NDArray[np.float64], r_row: float, r_col: float) -> None:
+        self.turned = conductance.shape[0] < conductance.shape[1]
+        if self.turned:  # columns become rows, driven from their lower ends
+            conductance, r_row, r_col = conductance[::-1, ::-1].T, r_col, r_row
         m, n = conductance.shape
-        self.conductance = conductance
-        cell = sparse.diags_array(conductance.ravel())  # node (i, j) is number i·n + j
-        row, column = _differences(n), _differences(m)
-        along_rows = sparse.kron(sparse.eye_array(m), row.T @ row)
-        along_columns = sparse.kron(column @ column.T, sparse.eye_array(n))
-        self.signs = []  # of a cell's current into its unknown nodes: out of word, into bit lines
-        wires = []
-        for resistance, line, sign in ((r_row, along_rows, -1.0), (r_col, along_columns, 1.0)):
-            if resistance > 0:
-                wires.append(line / resistance)
-                self.signs.append(sign)
-        coupling = sparse.kron(np.outer(self.signs, self.signs), cell)
-        matrix = sparse.csc_array(sparse.block_diag(wires) + coupling)
-        with THREADS.limit(limits=1, user_api="blas"):
-            self._factors = splu(
-                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-            )
+        self.conductance, self.r_col = conductance, r_col
+        self.word = self.bit = None  # (m, n, n): inverses of word-line blocks, Ω, and of bit-line pivots, 1
+        diagonal = np.arange(n)
+        if r_row > 0:
+            line = _differences(n)
+            blocks = np.broadcast_to(line.T @ line, (m, n, n)).copy()
+            blocks[:, diagonal, diagonal] += r_row * conductance
+            self.word = r_row * np.linalg.inv(blocks)
+        if r_col > 0:
+            self.bit = np.zeros((m, n, n))
+            if self.word is not None:
+                self.bit -= r_col * conductance[:, :, None] * self.word * conductance[:, None, :]
+            self.bit[:, diagonal, diagonal] += r_col * conductance + 2
+            self.bit[0, diagonal, diagonal] -= 1  # the far end is open
+            self.bit[0] = np.linalg.inv(self.bit[0])
+            for above, row in pairwise(self.bit):
+                row[:] = np.linalg.inv(row - above)
 
     def drops(self, applied: NDArray[np.float64]) -> NDArray[np.float64]:
         """Voltages across the cells, given those between line ends; both (b, m, n) and linear."""
-        ideal = (applied * self.conductance).reshape(-1, self.conductance.size)
-        rhs = np.hstack([sign * ideal for sign in self.signs])
-        with THREADS.limit(limits=1, user_api="blas"):
-            departure = self._factors.solve(np.ascontiguousarray(rhs.T)).T
-        departures = departure.reshape(-1, len(self.signs), *self.conductance.shape)
-        drops: NDArray[np.float64] = applied - np.einsum("bsmn,s->bmn", departures, self.signs)
+        if self.turned:
+            return self._drops(applied[:, ::-1, ::-1].transpose(2, 1, 0)).transpose(2, 1, 0)[:, ::-1, ::-1]
+        return self._drops(applied.transpose(1, 2, 0)).transpose(2, 0, 1)
+
+    def _drops(self, applied: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same as this array lies, both (m, n, b)."""
+        g = self.conductance[:, :, None]
+        drops = applied.copy()
+        if self.word is not None:  # what word lines lose, were bit lines perfect
+            drops -= self.word @ (g * applied)
+        if self.bit is None:
+            return drops
+        rise = self.r_col * (g * drops)  # of bit-line nodes, row by row down to the feet and back
+        rise[0] = self.bit[0] @ rise[0]
+        for row in range(1, len(rise)):
+            rise[row] = self.bit[row] @ (rise[row] + rise[row - 1])
+        for row in range(len(rise) - 2, -1, -1):
+            rise[row] += self.bit[row] @ rise[row + 1]
+        drops -= rise
+        if self.word is not None:  # which lets word lines lose less
+            drops += self.word @ (g * rise)
         return drops
 
 
-def _differences(nodes: int) -> Any:
+def _differences(nodes: int) -> NDArray[np.float64]:
     """Along a line driven at its first node's end: D of voltages is the drop over each segment."""
-    return sparse.eye_array(nodes) - sparse.eye_array(nodes, k=-1)
+    return np.eye(nodes) - np.eye(nodes, k=-1)
 
 
 class _Nodal(torch.autograd.Function):
@@ -142,19 +166,21 @@ class _Nodal(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, conductance: Tensor, voltage: Tensor, r_row: float, r_col: float) -> Tensor:
-        array = _Array(_numpy(conductance), r_row, r_col)
-        shape = (len(voltage), *conductance.shape)
-        drops = array.drops(np.broadcast_to(_numpy(voltage)[:, :, None], shape))
-        ctx.array, ctx.drops = array, drops
-        return conductance.new_tensor(np.einsum("mn,bmn->bn", array.conductance, drops))
+        cells, shape = _numpy(conductance), (len(voltage), *conductance.shape)
+        with THREADS.limit(limits=1, user_api="blas"):
+            array = _Array(cells, r_row, r_col)
+            drops = array.drops(np.broadcast_to(_numpy(voltage)[:, :, None], shape))
+        ctx.cells, ctx.array, ctx.drops = cells, array, drops
+        return conductance.new_tensor(np.einsum("mn,bmn->bn", cells, drops))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         array, drops = ctx.array, ctx.drops
-        adjoint = array.drops(np.broadcast_to(_numpy(gradient)[:, None, :], drops.shape))
+        with THREADS.limit(limits=1, user_api="blas"):
+            adjoint = array.drops(np.broadcast_to(_numpy(gradient)[:, None, :], drops.shape))
         conductance = np.einsum("bmn,bmn->mn", drops, adjoint)
-        voltage = np.einsum("mn,bmn->bm", array.conductance, adjoint)
+        voltage = np.einsum("mn,bmn->bm", ctx.cells, adjoint)
         return gradient.new_tensor(conductance), gradient.new_tensor(voltage), None, None
 
 

@@ -24,7 +24,7 @@ from scipy import constants
 from torch import Tensor
 
 from cimlib.devices.draws import Draw
-from cimlib.devices.effects import Effect, require, straight_through
+from cimlib.devices.effects import Effect, clipped, require
 
 _WORDS = {
     "second": 1.0,
@@ -73,10 +73,6 @@ def polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
 def normals(shape: tuple[int, ...], **wanted: bool) -> dict[str, Draw]:
     """A standard normal draw per cell for each slot that is wanted."""
     return {slot: ("normal", shape) for slot, is_wanted in wanted.items() if is_wanted}
-
-
-def clipped(g: Tensor, low: float = 0.0, high: float = math.inf) -> Tensor:
-    return straight_through(g.clamp(low, high), g)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardtanh_
 
 from cimlib.devices.draws import Draw
 
@@ -40,6 +42,11 @@ def require_kind(name: str, value: object, kind: type, such_as: str) -> None:
         raise TypeError(f"{name} = {found} is not allowed; allowed: a {kind.__name__}, such as {such_as}")
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether all of these real ``values`` are finite. A NaN among them is the least and the largest."""
+    return values.numel() == 0 or all(bool(end.isfinite()) for end in values.detach().aminmax())
+
+
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """``value`` exactly, with the gradient of ``through`` (same shape)."""
     if not torch.is_grad_enabled():
@@ -47,15 +54,25 @@ def straight_through(value: Tensor, through: Tensor) -> Tensor:
     return value.detach() + (through - through.detach())
 
 
+def clipped(g: Tensor, low: float = 0.0, high: float = inf) -> Tensor:
+    """``g`` held in ``low`` … ``high``, with the gradient of ``g``, which the caller has just computed: where
+    gradients are off it is overwritten."""
+    if torch.is_grad_enabled():
+        return straight_through(g.clamp(low, high), g)
+    return hardtanh_(g, low, high)  # the same as clamp_, which torch.func.vmap has no rule for
+
+
 @dataclass(frozen=True)
 class Effect:
     """One thing a cell does to a conductance; the base class does nothing.
 
     ``local`` says that the conductance of a cell depends on that cell's target and draws alone, so that a
-    large layer can be read in parts.
+    large layer can be read in parts. ``unit_gradient`` says that its gradient with respect to the target is
+    1, for the error is added, or passed straight through: then errors need no gradient of their own.
     """
 
     local: ClassVar[bool] = False
+    unit_gradient: ClassVar[bool] = False
 
     def draws(self, shape: tuple[int, ...]) -> dict[str, Draw]:
         """Standard draws needed for cells of ``shape``: ``{slot: (distribution, shape)}``."""
@@ -87,6 +104,7 @@ class Gaussian(Effect):
     """
 
     local: ClassVar[bool] = True
+    unit_gradient: ClassVar[bool] = True
 
     sigma: float = 0.0
     clip: bool = True
@@ -104,7 +122,7 @@ class Gaussian(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         moved = g + self.sigma * (g_max - g_min) * z["programming"]
-        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+        return clipped(moved, g_min, g_max) if self.clip else moved
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ class Lognormal(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         moved = g * torch.exp(self.sigma * z["programming"])
-        return straight_through(moved.clamp(g_min, g_max), moved) if self.clip else moved
+        return clipped(moved, g_min, g_max) if self.clip else moved
 
 
 @dataclass(frozen=True)
@@ -164,8 +182,7 @@ class StuckAt(Effect):
 
     def __call__(self, g: Tensor, z: Mapping[str, Tensor], g_min: float, g_max: float) -> Tensor:
         u = z["stuck"]
-        g = torch.where(u < self.on, torch.full_like(g, g_max), g)
-        return torch.where(u >= 1 - self.off, torch.full_like(g, g_min), g)
+        return torch.where(u >= 1 - self.off, g_min, torch.where(u < self.on, g_max, g))
 
 
 @dataclass(frozen=True, init=False)
@@ -195,6 +212,11 @@ class Device:
         for effect in self.effects:
             g = effect(g, z, g_min, g_max)
         return g
+
+    @property
+    def unit_gradient(self) -> bool:
+        """Whether conductances have the gradient of their targets, whatever the errors: of all effects."""
+        return all(effect.unit_gradient for effect in self.effects)
 
     def with_sigma(self, sigma: float) -> Device:
         """The same device at another programming spread.

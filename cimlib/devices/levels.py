@@ -42,6 +42,7 @@ class Levels(Effect):
     """
 
     local: ClassVar[bool] = True
+    unit_gradient: ClassVar[bool] = True
 
     means: tuple[float, ...]
     stds: tuple[float, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class Measured(Effect):
             layer is trained in its array, where what is asked for is what was measured.
         reference: the same of a reference made of cells, both (in, ...), or ``None``.
     """
+
+    unit_gradient: ClassVar[bool] = True
 
     chip: int
     mark: tuple[Tensor, ...] = field(repr=False)

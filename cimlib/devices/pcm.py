@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cimlib.devices.draws import Draw
-from cimlib.devices.drift import Drift, clipped, normals, polynomial
+from cimlib.devices.drift import Drift, normals, polynomial
+from cimlib.devices.effects import clipped
 
 
 @dataclass(frozen=True)

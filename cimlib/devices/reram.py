@@ -11,8 +11,8 @@ from scipy import constants
 from torch import Tensor
 
 from cimlib.devices.draws import Draw
-from cimlib.devices.drift import Drift, clipped, normals, polynomial
-from cimlib.devices.effects import require
+from cimlib.devices.drift import Drift, normals, polynomial
+from cimlib.devices.effects import clipped, require
 
 
 @dataclass(frozen=True)

@@ -163,19 +163,17 @@ class _Costs:
                     cost += error[order[here]].T @ where[here]
             return costs
 
-        def rows(values: Tensor, source: Tensor) -> Tensor:
-            return values[..., order, :][..., source]
-
-        z = self.layer.parts()
+        z, cells, alpha = self.layer.parts(), target.cells[..., order, :], self.alpha[order]
+        connected = None if target.connected is None else target.connected[..., order, :]
         for row in range(min(height, inputs)):
             source = home * height + row  # this row of its tile, into every physical row of the tile
             fits = torch.nonzero(source < inputs).flatten()
             source = source.clamp(max=inputs - 1)
             reference = None if target.reference is None else target.reference[source]
-            connected = None if target.connected is None else rows(target.connected, source)
-            asked = Conductances(rows(target.cells, source), reference, target.scale_of(order), connected)
-            error = rows(self.alpha, source) * self._error(asked, *self.layer.write(*_written(asked), z))
-            total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, error)
+            on = None if connected is None else _copied(connected, source)
+            asked = Conductances(_copied(cells, source), reference, target.scale_of(order), on)
+            error = self._error(asked, *self.layer.write(asked.cells, reference, z))
+            total = error.new_zeros(len(costs), len(home)).index_add(0, tiles, _copied(alpha, source) * error)
             costs[:, source[fits], fits] = total[:, fits]
         return costs
 
@@ -205,7 +203,7 @@ class _Costs:
             connected = None if target.connected is None else lay(target.connected[:, :, source], False)
             cells = lay(target.cells[:, :, source], array.g_min)
             asked = Conductances(cells, reference, target.scale_of(source), connected)
-            error = self._error(asked, *self.layer.write(*_written(asked), z)).gather(1, rows)
+            error = self._error(asked, *self.layer.write(cells, reference, z)).gather(1, rows)
             costs[source[fits], fits] = (self.alpha[source] * error).sum(1)[fits]
         return costs
 
@@ -237,8 +235,10 @@ class _Costs:
         return torch.tensor(values, device=self.alpha.device)
 
 
-def _written(g: Conductances) -> Written:
-    return g.cells, g.reference
+def _copied(values: Tensor, source: Tensor) -> Tensor:
+    """The rows ``source`` of ``values`` (..., rows); one row that goes everywhere is not copied."""
+    once = source[:1] if bool((source == source[0]).all()) else source
+    return values[..., once].expand(*values.shape[:-1], len(source))
 
 
 def _stuck(g: Tensor, state: Tensor, array: Array) -> Tensor:

@@ -1,9 +1,9 @@
 """The speed table: what hardware costs, as ratios to plain torch in the same run.
 
-``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a
-noise-aware training step with a digital one, and with one that adds the same noise by hand; amplifiers
-likewise. Wires are compared with one solution of the same nodal equations for one input by scipy, a mapping
-with the assignment problem in it.
+``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a noise-aware
+training step with a digital one, of one layer in every array too, and with one that adds the same noise by
+hand; amplifiers likewise. Wires are compared with one solution of the same nodal equations for one input by
+scipy, a mapping with the assignment problem in it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.utils.benchmark import Timer
 
 from cimlib import Hardware, evaluate, fabricate, fresh, presets, program
+from cimlib.arrays import BitSliced, DoubleArray, LevelSpread, SignedArray, SingleArray
 from cimlib.circuits import OpAmp, crossbar_currents, effective_conductance
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt
 from cimlib.methods import mapped, row_costs
@@ -87,14 +88,18 @@ def cnn() -> nn.Module:
 
 
 def step(
-    trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, y: torch.Tensor
+    trained: nn.Module,
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    batch: int = BATCH,
 ) -> Callable[[], None]:
     """One step of training on the first batch."""
     optimizer = torch.optim.Adam(trained.parameters())
 
     def run() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(forward(x[:BATCH]), y[:BATCH]).backward()
+        F.cross_entropy(forward(x[:batch]), y[:batch]).backward()
         optimizer.step()
 
     return run
@@ -199,6 +204,59 @@ def compare_mapping(n: int) -> None:
         row(f"mapping {n}×{n}, {name}", ours, reference, "the assignment alone")
 
 
+ARRAYS = {
+    "one-sided pair": Hardware(Gaussian(SIGMA)),
+    "one-sided pair, not clipped": Hardware(Gaussian(SIGMA, clip=False)),
+    "two-sided pair": Hardware(Gaussian(SIGMA), DoubleArray(mapping="two-sided")),
+    "disconnected": Hardware(Gaussian(SIGMA), DoubleArray(g_min=0.0, inactive="disconnected")),
+    "zero state": Hardware(Gaussian(SIGMA), DoubleArray(zero_state=True)),
+    "single, column": Hardware(Gaussian(SIGMA), SingleArray()),
+    "single, constant term": Hardware(Gaussian(SIGMA), SingleArray(reference="constant-term")),
+    "bit slices": Hardware(Gaussian(SIGMA), BitSliced()),
+    "whole weights": Hardware(LevelSpread(SIGMA), SignedArray()),
+}
+
+
+def compare_arrays(inputs: int = 784, outputs: int = 256, batch: int = 256) -> None:
+    """One layer with fresh errors in every array, on one thread, against the digital one. The limit is a loop
+    by hand that draws as many numbers; aihwkit, where it is installed, is a peer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, y = torch.rand(batch, inputs), torch.randint(outputs, (batch,))
+    digital, generator = nn.Linear(inputs, outputs), torch.Generator()
+
+    def limit(cells: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            z = torch.randn((cells, outputs, inputs), generator=generator)
+            error = z[0] - z[1] if cells == 2 else z[0]
+            spread = SIGMA * digital.weight.detach().abs().max()
+            return F.linear(x, digital.weight + spread * error, digital.bias)
+
+        return forward
+
+    def timed(trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
+        return [
+            milliseconds(step(trained, forward, x, y, batch)),
+            milliseconds(torch.no_grad()(lambda: forward(x))),
+        ]
+
+    reference = timed(digital, digital)
+    models = {name: fresh(program(nn.Linear(inputs, outputs), own)) for name, own in ARRAYS.items()}
+    rows = {f"limit, {cells} a weight": timed(digital, limit(cells)) for cells in (1, 2)}
+    rows |= {name: timed(model, model) for name, model in models.items()}
+    try:
+        from aihwkit.nn import AnalogLinear
+    except ImportError:
+        print("aihwkit is not installed: no peer")
+    else:
+        peer = AnalogLinear(inputs, outputs)
+        rows["aihwkit, AnalogLinear"] = timed(peer, peer)
+    for name, measured in rows.items():
+        for what, ours, plain in zip(("step", "forward"), measured, reference, strict=True):
+            row(f"{name}: {what}", ours, plain, f"digital {what}, one thread")
+    torch.set_num_threads(threads)
+
+
 def row(what: str, ours: float, reference: float, name: str) -> None:
     """One line of the table."""
     print(f"{what:36s} {ours:9.2f} ms {reference:9.2f} ms {ours / reference:6.2f} × {name}")
@@ -207,6 +265,7 @@ def row(what: str, ours: float, reference: float, name: str) -> None:
 if __name__ == "__main__":
     torch.manual_seed(0)
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {IMAGES} images; ratios below 1 are faster")
+    compare_arrays()
     compare("MLP 784-256-10", mlp(784, 256, 10, seed=0))
     compare("CNN 16-32-64", cnn())
     compare_whole_weights()
