@@ -5,7 +5,7 @@ range in which the 95 % interval must lie; nothing about the verdict is written 
 """
 
 from companion.claims.evidence import Estimate, NotRunYet, measure, values
-from companion.claims.ledger import CLAIMS, Entry, Evidence, Reading, Reported, entries, papers
+from companion.claims.ledger import CLAIMS, Earlier, Entry, Evidence, Reading, Reported, entries, papers
 from companion.claims.tables import table
 from companion.claims.verdicts import VERDICTS, Claim, load, pieces, summary
 
@@ -13,6 +13,7 @@ __all__ = [
     "CLAIMS",
     "VERDICTS",
     "Claim",
+    "Earlier",
     "Entry",
     "Estimate",
     "Evidence",

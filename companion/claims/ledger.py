@@ -135,6 +135,14 @@ class Evidence(Filed):
 
 
 @dataclass(frozen=True)
+class Earlier(Filed):
+    """What the verdict of a claim was before, where it is another one now, and what turned it."""
+
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Entry(Filed):
     """One statement of a paper, where it stands, and what decides it; or the reason why nothing does.
 
@@ -155,6 +163,7 @@ class Entry(Filed):
             then has that limit alone.
         unknown: what a number is of, or compared with, and is not known to us; nothing is decided then.
         seen: whether the rule was written when its records had been seen.
+        earlier: the verdict in version 0.2, if it was another one.
         reason: why there is no evidence.
     """
 
@@ -173,6 +182,7 @@ class Entry(Filed):
     words: Literal["at least", "at most"] | None = None
     unknown: str = ""
     seen: Annotated[bool, Strict()] = False
+    earlier: Earlier | None = None
     reason: str = ""
 
     def __post_init__(self) -> None:

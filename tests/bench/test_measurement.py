@@ -240,7 +240,7 @@ def test_training_in_the_emulator_of_a_chip_mends_that_chip():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(300, 4, generator=generator)
     y = (x[:, 0] > x[:, 1]).long() + (x[:, 2] > x[:, 3]).long()
-    ideal, real = (Hardware(circuit=OpAmp(offset=o, g_load=100.0)) for o in (0.0, 0.03))
+    ideal, real = (Hardware(array=DoubleArray(), circuit=OpAmp(offset=o, g_load=100.0)) for o in (0.0, 0.03))
     offline = fabricate(program(mlp(4, 16, 3, bias="row", seed=0), ideal), 3)
     fit(offline, CrossEntropy(), (x, y), epochs=60, lr=0.02, seed=0, batch_size=50)
     deployed = program(mlp(4, 16, 3, bias="row"), real)

@@ -857,3 +857,15 @@ def test_the_rules_on_negative_feedback_hold_for_the_paper_s_own_curves(ledgers)
     assert all(p.above < told < p.below for claim, p, told in named if claim.quantifier == "all")
     failed = {(claim.id, piece.label) for claim, piece, told in named if not piece.above < told < piece.below}
     assert failed == {(f"nft-vgg8-mnist-{name}", "σ = 0.25") for name in ("ovf", "irs")}
+
+
+def test_a_verdict_that_turned_since_version_0_2_says_what_it_was_and_what_turned_it(ledgers):
+    earlier = json.loads(Path(__file__).with_name("earlier_verdicts.json").read_text(encoding="utf-8"))
+    now = {claim.id: claim for found in ledgers.values() for claim in found}
+    assert set(earlier) <= set(now)
+    for name, verdict in earlier.items():
+        claim = now[name]
+        if claim.verdict == verdict:
+            assert claim.earlier is None, name
+        else:
+            assert claim.earlier and claim.earlier.verdict == verdict and len(claim.earlier.why) > 20, name
