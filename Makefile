@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html test run refresh sweep stale recheck bench wheel clean
+.PHONY: help book html test run refresh sweep stale recheck resamples bench wheel clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
@@ -20,6 +20,7 @@ help:
 	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
 	@echo "make stale    list the records made by older code"
 	@echo "make recheck  accept them if the same numbers come out: make recheck EXPERIMENT=deployed"
+	@echo "make resamples  how many resamples turn each verdict: after new records or rules"
 	@echo "make bench    the speed table"
 	@echo "make wheel    the library alone, for your own work: dist/cimlib-*.whl"
 	@echo "make clean    remove everything that was built, records and .venv excepted"
@@ -58,6 +59,9 @@ stale: $(STAMP)
 
 recheck: $(STAMP)
 	@$(BIN)/python -m companion.recheck $(if $(AGAINST),--against "$(AGAINST)") $(if $(MINUTES),--minutes $(MINUTES)) $(EXPERIMENT)
+
+resamples: $(STAMP)
+	@$(BIN)/python -m companion.resamples
 
 bench: $(STAMP)
 	@$(BIN)/python tests/benchmarks/speed.py

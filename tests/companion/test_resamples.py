@@ -86,7 +86,7 @@ def ledger():
 
 def test_the_share_of_every_verdict_is_known_and_none_above_a_tenth_goes_without_undecided(ledger):
     unknown = [one.id for one in ledger if one.turned is None]
-    assert not unknown, f"{unknown}: python -m companion.resamples"
+    assert not unknown, f"{unknown}: make resamples"
     assert all(one.verdict == "undecided" for one in ledger if one.turned > 0.1)
 
 
