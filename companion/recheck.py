@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
-from companion import experiments, records, twins
+from companion import experiments, records, sidecars, twins
 
 Record = Mapping[str, Any]
 
@@ -95,7 +95,7 @@ def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> 
         print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)
     differ = []
     for done, (key, result) in enumerate(_runs(experiment, sample), 1):
-        same = twins.agree(sample[key]["result"], result)
+        same = twins.agree({**sample[key]["result"], "images": sample[key].get("right", {})}, result)
         if same:
             _accept(experiment, older.pop(key), key, [key], small)
         else:
@@ -140,8 +140,9 @@ def _runs(experiment: str, sample: Mapping[str, Record]) -> Iterator[tuple[str, 
 
 def _run(experiment: str, key: str, params: Mapping[str, Any], threads: int) -> tuple[str, dict[str, Any]]:
     torch.set_num_threads(threads)
-    result = experiments.run(experiment, params)
-    return key, json.loads(json.dumps(result))  # as a record holds it
+    result, right = experiments.run_with_images(experiment, params)
+    images = {name: sidecars.digest(each) for name, each in right.items()}
+    return key, {**json.loads(json.dumps(result)), "images": images}  # as a record holds it
 
 
 def _accept(experiment: str, record: Record, key: str, rerun: Sequence[str], small: int) -> None:

@@ -107,6 +107,7 @@ def run(point: Point) -> Path:
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         }
+        point.path.unlink(missing_ok=True)  # an older one has other images
         if right:
             record["right"] = sidecars.write(point.path, right)
         write(point.path, record)

@@ -17,8 +17,9 @@ import numpy as np
 
 from companion import records
 from companion.claims import evidence, intervals, turned, verdicts
-from companion.claims.evidence import Estimate, Tables
+from companion.claims.evidence import Estimate
 from companion.claims.ledger import Evidence, papers
+from companion.claims.readings import Tables
 
 
 def turned_share(claim: verdicts.Claim, tables: Tables = records.read) -> float:
@@ -37,7 +38,7 @@ def turned_share(claim: verdicts.Claim, tables: Tables = records.read) -> float:
 
 def _statuses(piece: Evidence, m: Estimate, tables: Tables) -> list[str]:
     """What the piece says in each resample."""
-    if m.status in ("stale", "missing") or m.n < piece.least:
+    if m.status in ("stale", "missing") or m.n < piece.least or piece.settled == "by arithmetic":
         return [m.status] * intervals.RESAMPLES
     drawn = intervals.resampled(evidence.samples_of(piece, tables), evidence.estimator_of(piece))
     below, above = m.estimate - m.low, m.high - m.estimate
@@ -47,14 +48,18 @@ def _statuses(piece: Evidence, m: Estimate, tables: Tables) -> list[str]:
 def main() -> None:
     """Find the shares of all claims and keep them."""
     tables, claims = cache(records.read), [claim for paper in papers() for claim in verdicts.load(paper)]
-    shares = {claim.id: round(turned_share(claim, tables), 3) for claim in claims}
+    pending = [c.id for c in claims if c.leaning in ("stale records", "not run yet")]
+    shares = {c.id: round(turned_share(c, tables), 3) for c in claims if c.id not in pending}
     kept = {
         claim.id: {"digest": turned.digest(claim, claim.measured), "turned": shares[claim.id]}
         for claim in claims
+        if claim.id in shares
     }
     turned.FILE.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     many = [name for name, share in shares.items() if share > turned.FIRM]
     print(f"{len(kept)} claims, {len(many)} of them turned too often: {', '.join(many) or 'none'}")
+    if pending:
+        print(f"left out, for their records are stale or missing: {', '.join(pending)}")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from companion.tasks.results import Right
 
 _COUNT = "images"
+_AGAIN = "restore it and its record (`git restore`), or delete both and run `make sweep`"
 
 
 def beside(record: Path) -> Path:
@@ -53,8 +56,8 @@ def read(record: Path, name: str, expected: str) -> Right:
     try:
         with np.load(path, allow_pickle=False) as stored:
             right = np.unpackbits(stored[name], axis=1, count=int(stored[_COUNT])).astype(bool)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): restore it (`git restore`)") from error
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read ({error}): {_AGAIN}") from error
     if digest(right) != expected:
-        raise ValueError(f"{path} does not belong to its record: restore both (`git restore`)")
+        raise ValueError(f"{path} does not belong to its record: {_AGAIN}")
     return right

@@ -55,6 +55,7 @@ def points(sweep: Path) -> list[Point]:
     Raises ``ValueError`` that names file, point (counted from one), field, value and what is allowed.
     """
     asked = filed(Sweep, yaml_files.read(sweep), str(sweep))
+    _check_evidence(asked, sweep)
     if asked.experiment != sweep.stem:
         allowed = f"{sweep.stem!r}, the name of the file"
         raise ValueError(f"{sweep}: experiment = {asked.experiment!r} is not allowed; allowed: {allowed}")
@@ -76,6 +77,16 @@ def points(sweep: Path) -> list[Point]:
         except ValueError as error:
             raise ValueError(f"{sweep}: point {number}: {error}") from error
     return list(found.values())
+
+
+def _check_evidence(asked: Sweep, sweep: Path) -> None:
+    """Raise ``ValueError`` for evidence that no run can have, before any claim asks for it."""
+    try:
+        if "scale" in asked.evidence:
+            raise ValueError("scale is not allowed; allowed: parameters but the scale")
+        experiments.resolve(asked.experiment, asked.evidence)
+    except ValueError as error:
+        raise ValueError(f"{sweep}: evidence: {error}") from error
 
 
 def _grid(given: Mapping[str, Any]) -> dict[str, list[Any]]:

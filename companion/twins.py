@@ -77,6 +77,7 @@ import torch
 torch.set_num_threads(1)
 package, experiment, folder = sys.argv[1:]
 experiments, records = (import_module(f"{package}.{name}") for name in ("experiments", "records"))
+sidecars = getattr(records, "sidecars", None)
 folder = os.path.join(folder, records.code_digest(experiment))
 os.makedirs(folder, exist_ok=True)
 for line in sys.stdin:
@@ -84,7 +85,11 @@ for line in sys.stdin:
     path = os.path.join(folder, f"{name}.json")
     if os.path.exists(path):
         continue
-    result = experiments.run(experiment, params)
+    if hasattr(experiments, "run_with_images"):
+        result, right = experiments.run_with_images(experiment, params)
+        result["images"] = {name: sidecars.digest(each) for name, each in right.items()}
+    else:
+        result = experiments.run(experiment, params)
     with open(f"{path}.partial", "w", encoding="utf-8") as file:
         json.dump(result, file)
     os.replace(f"{path}.partial", path)
@@ -177,6 +182,9 @@ def _read(digest: str, name: str) -> dict[str, Any]:
 
 
 def agree(older: Mapping[str, Any], present: Mapping[str, Any]) -> bool:
-    """Whether all results of ``older`` are those of ``present``, times excepted, which may have more."""
-    timeless = [name for name in older if not name.endswith("_seconds")]
-    return all(name in present and present[name] == older[name] for name in timeless)
+    """Whether all results of ``older`` are those of ``present``, times excepted, which may have more. Under
+    ``"images"`` stand digests of which images accuracies are right about, where they were kept."""
+    timeless = [name for name in older if not name.endswith("_seconds") and name != "images"]
+    same = all(name in present and present[name] == older[name] for name in timeless)
+    kept, now = older.get("images", {}), present.get("images", {})
+    return same and all(now.get(name) == digest for name, digest in kept.items())

@@ -4,8 +4,9 @@
 range in which the 95 % interval must lie; nothing about the verdict is written by hand.
 """
 
-from companion.claims.evidence import Estimate, NotRunYet, measure, values
+from companion.claims.evidence import Estimate, measure
 from companion.claims.ledger import CLAIMS, Earlier, Entry, Evidence, Reading, Reported, entries, papers
+from companion.claims.readings import NotRunYet, Read, read
 from companion.claims.tables import table
 from companion.claims.verdicts import VERDICTS, Claim, load, pieces, summary
 
@@ -18,6 +19,7 @@ __all__ = [
     "Estimate",
     "Evidence",
     "NotRunYet",
+    "Read",
     "Reading",
     "Reported",
     "entries",
@@ -25,7 +27,7 @@ __all__ = [
     "measure",
     "papers",
     "pieces",
+    "read",
     "summary",
     "table",
-    "values",
 ]

@@ -47,6 +47,10 @@ class Sample:
         """How many images all values share; 0 for none."""
         return 0 if self.right is None else self.right.shape[1]
 
+    def rows(self, places: list[int]) -> Sample:
+        """The values at these ``places``, each as often as it is there."""
+        return Sample(self.values[places], None if self.right is None else self.right[places])
+
     def __mul__(self, factor: float) -> Sample:
         right = None if self.right is None else self.right * np.float32(factor)
         return Sample(self.values * factor, right)
@@ -61,7 +65,7 @@ class Sample:
 
 def of_mean(sample: Sample) -> tuple[float, float]:
     """95 % interval of the mean of ``sample``: (low, high); (nan, nan) for one value."""
-    if sample.right is None or len(sample.values) < 2:
+    if sample.right is None or min(sample.right.shape) < 2:
         return interval(sample.values)
     d = sample.right.astype(np.float64)
     rows, images = d.shape
@@ -84,6 +88,8 @@ def of_ratio(above: Sample, below: Sample) -> tuple[float, float]:
     That of the mean of (above − ratio · below) / mean(below), which is zero at that ratio (delta method).
     """
     mean = float(below.values.mean())
+    if mean == 0:
+        raise ValueError("a mean of 0 is not allowed; allowed: another, for it is divided by")
     ratio = float(above.values.mean()) / mean
     low, high = of_mean((above - ratio * below) * (1 / mean))
     return ratio + low, ratio + high
@@ -93,16 +99,16 @@ def resampled(samples: Sequence[Sample], estimator: Estimator) -> Values:
     """``estimator`` of :data:`RESAMPLES` resamples of values and images: (resamples,).
 
     Args:
-        samples: paired, (n,) each; those with as many images share them.
+        samples: paired, (n,) each; images are resampled if all have as many, which they share.
         estimator: a function of as many arrays (resamples, n) as there are samples, over the last axis.
 
     All that is resampled with as many values, or as many images, is resampled alike.
     """
     n = len(samples[0].values)
     chosen = _rows(n)
-    drawn = []
+    drawn, shared = [], len({sample.images for sample in samples}) == 1
     for sample in samples:
-        if sample.right is None:
+        if sample.right is None or not shared:
             drawn.append(sample.values[chosen])
         else:
             means = _means(sample.right)

@@ -14,7 +14,7 @@ from companion import experiments, records, yaml_files
 from companion.fields import Count, Filed, Natural, NonNegative, Number, Scale, filed, one_of
 
 CLAIMS = records.ROOT / "data" / "claims"
-TRAININGS = 5  # fewer decide nothing, unless the ledger says why
+TRAININGS, SPREADS = 5, 50  # fewer decide nothing, unless the ledger says why
 
 Settled = Literal["measured", "by arithmetic"]
 
@@ -74,8 +74,7 @@ class Evidence(Filed):
         margin: of indifference, for a direction: how far from no difference is still no different.
         settled: ``"by arithmetic"`` for what is counted, or follows from a formula or from how the
             measurement was built: it could not have come out otherwise.
-        needs: fewer values than this leave it open; by default five trainings, where ``over`` tells them
-            apart, else one.
+        needs: fewer values than this leave it open; by default as :attr:`least` says.
         why: the reason for another ``needs``, which readers see.
         reported: the paper's own numbers, for which the rule has to hold as well.
 
@@ -102,6 +101,8 @@ class Evidence(Filed):
             raise ValueError("above, below = neither is not allowed; allowed: one of them, or both")
         if not self.above < self.below:
             raise ValueError(f"above = {self.above:g} is not allowed; allowed: < below = {self.below:g}")
+        if self.against == self.of:
+            raise ValueError("against = of is not allowed; allowed: what differs from it")
         if (self.needs is None) == bool(self.why):
             allowed = "the reason for needs" if self.needs else "none, as needs is not given"
             raise ValueError(f"why = {self.why!r} is not allowed; allowed: {allowed}")
@@ -128,10 +129,15 @@ class Evidence(Filed):
 
     @property
     def least(self) -> int:
-        """How many values decide."""
-        trained = self.of.over or (self.against and self.against.over)
-        default = TRAININGS if trained else 1
-        return default if self.needs is None else self.needs
+        """How many values decide: of trainings five; of a standard deviation fifty, below which its interval
+        is too short; of a largest or smallest value two, as one value is no extreme."""
+        if self.needs is not None:
+            return self.needs
+        if self.of.over or (self.against and self.against.over):
+            return TRAININGS
+        if self.settled == "by arithmetic" or self.statistic == "mean":
+            return 1
+        return SPREADS if self.statistic == "std" else 2
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from companion import experiments
 from companion.claims.evidence import COUNTED, Estimate
 from companion.claims.ledger import Evidence
 from companion.claims.verdicts import Claim
@@ -41,6 +40,8 @@ def _judged(claim: Claim) -> list[str]:
     lines = [f"**{claim.verdict}** ({claim.scale}){SEEN if claim.seen else ''}"]
     if "none" not in (claim.direction, claim.size) and not claim.unknown:
         lines.append(f"direction: {claim.direction}; size: {claim.size}")
+    if claim.turned is None and claim.measured:
+        lines.append("how many resamples turn it is not known")
     if claim.turned:
         found = f"{100 * claim.turned:.0f} % of resamples say otherwise"
         lines.append(found if claim.verdict == claim.leaning else f"leans to {claim.leaning}; {found}")
@@ -53,18 +54,16 @@ def _judged(claim: Claim) -> list[str]:
     return lines
 
 
-def _covered(evidence: Evidence, m: Estimate) -> str:
+def _covered(m: Estimate) -> str:
     """What the interval covers: the values, and images if they share some."""
-    seeds = "seeds" in experiments.defaults(evidence.of.experiment)
-    values = "trainings" if evidence.of.over else "seeds" if seeds else "chips"
-    return f" {values} × {m.images:,} images" if m.images else f" {values}"
+    return f" {m.unit} × {m.images:,} images" if m.images else f" {m.unit}"
 
 
 def _measured(evidence: Evidence, m: Estimate, unit: str, digits: int) -> str:
     """One piece: what it is, what was found, and whether it holds."""
     estimate, low, high = (f"{value:.{digits}f}" for value in (m.estimate, m.low, m.high))
     if m.low < m.high:
-        found = f" [{low}, {high}] {unit}, n = {m.n}{_covered(evidence, m)}"
+        found = f" [{low}, {high}] {unit}, n = {m.n}{_covered(m)}"
     elif evidence.statistic in COUNTED:
         which = {"max": "the largest of", "min": "the smallest of"}.get(evidence.statistic, "of")
         found = f" {unit}, {which} n = {m.n}"

@@ -1,7 +1,7 @@
 """How firm a verdict is: the share of resamples that turn it, kept in ``data/turned.json``.
 
-:mod:`companion.resamples` finds the shares and keeps each under its claim, with a digest of the rule and of
-the records that it rests on. A share whose digest is another one is not known.
+:mod:`companion.resamples` finds the shares and keeps each under its claim, with a digest of the rule, of the
+records that it rests on and of the code. A share whose digest is another one is not known.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from companion import provenance, records
+from companion import definitions, provenance, records
 from companion.claims.evidence import Estimate
 from companion.claims.ledger import Entry
 
@@ -21,10 +21,16 @@ FILE = records.ROOT / "data" / "turned.json"
 FIRM = 0.1  # a verdict that more resamples turn is undecided
 
 
+@cache
+def _code() -> str:
+    return definitions.digest("companion.resamples", "turned_share")
+
+
 def digest(entry: Entry, measured: Sequence[Estimate]) -> str:
-    """Sixteen hexadecimal digits of what the verdict of ``entry`` follows from."""
+    """Sixteen hexadecimal digits of what the share of ``entry`` follows from: rule, records and code."""
     rule = [str(asdict(piece)) for piece in entry.evidence]
-    return provenance.digest([rule, entry.quantifier, entry.unknown, [list(m.made) for m in measured]])
+    made = [[m.status in ("stale", "missing"), *m.made] for m in measured]
+    return provenance.digest([rule, entry.quantifier, entry.unknown, made, _code()])
 
 
 def share(entry: Entry, measured: Sequence[Estimate]) -> float | None:

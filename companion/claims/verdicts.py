@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from companion import records
 from companion.claims import ledger, reported, turned
-from companion.claims.evidence import Estimate, Tables, measure
+from companion.claims.evidence import Estimate, measure
+from companion.claims.readings import Tables
 
 #: Every verdict, in the order in which they are counted.
 VERDICTS = {
@@ -125,14 +126,30 @@ def _load(paper: str, directory: Path | None, tables: Tables) -> list[Claim]:
         raise ValueError(f"paper = {paper!r} has no ledger; allowed: {known}")
     claims = []
     for where, entry in ledger.entries(path):
+        measured = []
         try:
+            _require_earlier(entry)
             reported.require(entry)
-            measured = tuple(measure(item, tables) for item in entry.evidence)
+            for number, piece in enumerate(entry.evidence, 1):
+                measured.append(_measured(number, piece, tables))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         firmness = turned.share(entry, measured)
-        claims.append(Claim(**vars(entry), paper=paper, measured=measured, turned=firmness))
+        claims.append(Claim(**vars(entry), paper=paper, measured=tuple(measured), turned=firmness))
     return claims
+
+
+def _measured(number: int, piece: ledger.Evidence, tables: Tables) -> Estimate:
+    try:
+        return measure(piece, tables)
+    except ValueError as error:
+        raise ValueError(f"evidence.{number} ({piece.label}): {error}") from error
+
+
+def _require_earlier(entry: ledger.Entry) -> None:
+    if entry.earlier and entry.earlier.verdict not in VERDICTS:
+        allowed = ", ".join(VERDICTS)
+        raise ValueError(f"earlier.verdict = {entry.earlier.verdict!r} is not allowed; allowed: {allowed}")
 
 
 def summary() -> pd.DataFrame:
@@ -159,7 +176,7 @@ def pieces(claims: Sequence[Claim]) -> dict[str, int]:
     return {
         "pieces": len(both),
         "arithmetic": len(both) - len(measured),
-        "few": len(measured) - len(enough),
+        "few": sum(0 < m.n < e.least for e, m in measured),
         "exact": len(enough) - len(drawn),
         "sign": len(signs),
         "signs_held": sum(m.status == "holds" for _, m in signs),

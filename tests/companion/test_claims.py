@@ -252,8 +252,8 @@ def test_a_training_gives_one_value_its_mean(ledger, train):
     for seed, values in enumerate([(1.0, 3.0), (4.0, 6.0), (3.0, 9.0, 12.0)]):
         train("x", seed, values)
     assert records.read("deployed").query("structure == 'x'").seed.tolist() != [0, 1, 2]
-    read, stale = claims.values(claims.Reading("deployed", {"structure": "x"}, "error", over="seed"))
-    assert read.to_dict() == {0: 2.0, 1: 5.0, 2: 8.0} and list(read.index) == [0, 1, 2] and not stale
+    read = claims.read(claims.Reading("deployed", {"structure": "x"}, "error", over="seed"))
+    assert read.sample.values.tolist() == [2.0, 5.0, 8.0] and read.numbers == (0, 1, 2) and not read.stale
     (measured,) = ledger(over("x")).measured
     expected = stats.ttest_1samp([2.0, 5.0, 8.0], 0).confidence_interval(0.95)
     assert (measured.low, measured.high) == pytest.approx((expected.low, expected.high))
@@ -274,7 +274,7 @@ def test_trainings_are_paired_by_the_seeds_that_both_have(ledger, train):
 def test_trainings_that_share_no_seed_cannot_be_paired(ledger, train):
     train("x", 0, [1.0])
     train("y", 1, [1.0])
-    with pytest.raises(ValueError, match="x: 0 and 0 values cannot be paired"):
+    with pytest.raises(ValueError, match="x: no training is in both readings"):
         ledger(over("x", "y"))
 
 

@@ -46,9 +46,13 @@ def test_a_file_of_other_images_a_damaged_one_and_none_are_refused(tmp_path):
     sidecars.write(record, {"accuracy": ~right})
     with pytest.raises(ValueError, match=r"0123456789abcdef\.npz does not belong to its record"):
         sidecars.read(record, "accuracy", kept["accuracy"])
-    sidecars.beside(record).write_bytes(b"not a file of arrays")
-    with pytest.raises(ValueError, match="cannot be read"):
-        sidecars.read(record, "accuracy", kept["accuracy"])
+    whole = sidecars.beside(record).read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 3] ^= 255
+    for damaged in (b"not a file of arrays", b"", whole[: len(whole) // 2], bytes(flipped)):
+        sidecars.beside(record).write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"0123456789abcdef\.npz"):
+            sidecars.read(record, "accuracy", kept["accuracy"])
     sidecars.beside(record).unlink()
     with pytest.raises(ValueError, match="cannot be read.*git restore"):
         sidecars.read(record, "accuracy", kept["accuracy"])
