@@ -54,7 +54,7 @@ def read(record: Path, name: str, expected: str) -> Right:
     """
     path = beside(record)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             right = np.unpackbits(stored[name], axis=1, count=int(stored[_COUNT])).astype(bool)
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read ({error}): {_AGAIN}") from error

@@ -55,10 +55,10 @@ def points(sweep: Path) -> list[Point]:
     Raises ``ValueError`` that names file, point (counted from one), field, value and what is allowed.
     """
     asked = filed(Sweep, yaml_files.read(sweep), str(sweep))
-    _check_evidence(asked, sweep)
     if asked.experiment != sweep.stem:
         allowed = f"{sweep.stem!r}, the name of the file"
         raise ValueError(f"{sweep}: experiment = {asked.experiment!r} is not allowed; allowed: {allowed}")
+    _check_evidence(asked, sweep)
     found: dict[str, Point] = {}
     for number, entry in enumerate(asked.points, 1):
         try:
@@ -84,7 +84,9 @@ def _check_evidence(asked: Sweep, sweep: Path) -> None:
     try:
         if "scale" in asked.evidence:
             raise ValueError("scale is not allowed; allowed: parameters but the scale")
-        experiments.resolve(asked.experiment, asked.evidence)
+        experiments.resolve(
+            asked.experiment, {"scale": asked.defaults.get("scale", "quick"), **asked.evidence}
+        )
     except ValueError as error:
         raise ValueError(f"{sweep}: evidence: {error}") from error
 

@@ -71,9 +71,13 @@ def samples_of(evidence: Evidence, tables: Tables = records.read) -> tuple[Sampl
 
 
 def _both(evidence: Evidence, tables: Tables) -> tuple[Read, ...]:
-    """What is read, and what it is compared with if anything."""
-    readings = (each for each in (evidence.of, evidence.against) if each is not None)
-    return tuple(read(reading, tables) for reading in readings)
+    """What is read, and what it is compared with if anything: both as evidence, or where any of that is not
+    run yet, both from the other records."""
+    readings = [each for each in (evidence.of, evidence.against) if each is not None]
+    try:
+        return tuple(read(reading, tables) for reading in readings)
+    except NotRunYet:
+        return tuple(read(reading, tables, evidence=False) for reading in readings)
 
 
 def _paired(evidence: Evidence, found: tuple[Read, ...]) -> tuple[Sample, ...]:

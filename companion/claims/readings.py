@@ -42,13 +42,14 @@ class Read:
         return self.sample.rows([self.numbers.index(number) for number in numbers])
 
 
-def read(reading: Reading, tables: Tables = records.read) -> Read:
-    """Select the records and read them.
+def read(reading: Reading, tables: Tables = records.read, *, evidence: bool = True) -> Read:
+    """Select the records and read them: those made as evidence (see :class:`~companion.sweeps.Sweep`), or the
+    others.
 
     ``NotRunYet`` if a sweep asks for a record of them that is not there, else ``ValueError`` unless one
     record fits, or one for each value of ``over``, and has such a result, in finite numbers.
     """
-    found = _found(reading, tables)
+    found = _found(reading, tables, evidence)
     first, right = found.iloc[0], _right(reading, found)
     if reading.over is not None:
         values = found[reading.value].map(np.mean).to_numpy(dtype=np.float64)
@@ -63,9 +64,16 @@ def read(reading: Reading, tables: Tables = records.read) -> Read:
     return Read(Sample(values, right), unit, numbers, dataset, stale, made)
 
 
-def _found(reading: Reading, tables: Tables) -> pd.DataFrame:
+def _ruler(reading: Reading, evidence: bool) -> dict[str, Any]:
+    """The parameters of the records on which claims rest, or, where those are not run yet, of the others."""
+    wanted = sweeps.evidence(reading.experiment)
+    plain = experiments.resolve(reading.experiment, {"scale": reading.given.get("scale", "quick")})
+    return wanted if evidence else {name: getattr(plain, name) for name in wanted}
+
+
+def _found(reading: Reading, tables: Tables, evidence: bool) -> pd.DataFrame:
     """The records that the reading selects, indexed by ``over`` if there is one."""
-    given, over = {**sweeps.evidence(reading.experiment), **reading.given}, reading.over
+    given, over = {**_ruler(reading, evidence), **reading.given}, reading.over
     for name in given:
         _among("given", name, _parameters(reading.experiment))
     asked = _asked(reading.experiment, given)
@@ -76,11 +84,13 @@ def _found(reading: Reading, tables: Tables) -> pd.DataFrame:
         if asked:
             raise NotRunYet(str(error)) from error
         raise ValueError(str(error)) from error
-    if missing := asked - set(found["key"]):
+    several = reading.tuned is not None or over is not None
+    if several and (missing := asked - set(found["key"])):
         raise NotRunYet(f"{len(missing)} of {len(asked)} records with {given} are not there")
     _among("value", reading.value, set(table) - _parameters(reading.experiment) - {*ADDED})
     if found[reading.value].isna().any():
-        raise ValueError(f"not every record of {reading.experiment} with {given} has {reading.value!r}")
+        told = f"not every record of {reading.experiment} with {given} has {reading.value!r}"
+        raise (ValueError if evidence else NotRunYet)(told)
     if reading.tuned is not None:
         _among("tuned", reading.tuned, set(table))
         found = records.tuned(found, reading.tuned)
