@@ -39,6 +39,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(pattern=r"\S")]
 Scale = Literal["quick", "desk", "paper"]
 TorchDevice = Literal["cpu", "cuda"]
 
@@ -53,6 +54,7 @@ _SIGNS = {
     "float_type": "a float",
     "bool_type": "a bool",
     "string_type": "a str",
+    "string_pattern_mismatch": "a text that says something",
     "literal_error": "{expected}",
     "unexpected_keyword_argument": "no field of that name",
     "dict_type": "a mapping",

@@ -11,7 +11,7 @@ from pydantic import Strict
 from pydantic.dataclasses import dataclass
 
 from companion import experiments, records, yaml_files
-from companion.fields import Count, Filed, Natural, NonNegative, Number, Scale, filed, one_of
+from companion.fields import Count, Filed, Natural, NonNegative, Number, Scale, Text, filed, one_of
 
 CLAIMS = records.ROOT / "data" / "claims"
 TRAININGS, SPREADS = 5, 50  # fewer decide nothing, unless the ledger says why
@@ -82,7 +82,7 @@ class Evidence(Filed):
     largest or smallest of the values is what it is, without an interval, and so is a count.
     """
 
-    label: str
+    label: Text
     judges: Literal["direction", "size"]
     of: Reading
     against: Reading | None = None
@@ -157,7 +157,7 @@ class Entry(Filed):
         statement: what the paper says.
         where: where it says so.
         provenance: how we know; see the page on sources.
-        measure: what we measure.
+        measure: what we measure; needed where there is evidence.
         scale: of the records that decide it.
         unit: of ``number`` and of what is measured.
         number: the paper's number, if it gives one.
@@ -173,10 +173,10 @@ class Entry(Filed):
         reason: why there is no evidence.
     """
 
-    id: str
-    statement: str
-    where: str
-    provenance: str
+    id: Text
+    statement: Text
+    where: Text
+    provenance: Text
     measure: str
     scale: Scale
     unit: str
@@ -197,6 +197,8 @@ class Entry(Filed):
             raise ValueError(
                 f"evidence or unknown, reason = {both} is not allowed; allowed: evidence, or reason"
             )
+        if self.evidence and not self.measure.strip():
+            raise ValueError("measure = '' is not allowed; allowed: what is measured, as there is evidence")
         if (self.quantifier == "any") != bool(self.family):
             allowed = "the members, in words" if self.quantifier == "any" else "'', as each piece has to hold"
             raise ValueError(f"family = {self.family!r} is not allowed; allowed: {allowed}")

@@ -83,6 +83,7 @@ def _found(reading: Reading, tables: Tables, evidence: bool) -> pd.DataFrame:
     except (ValueError, FileNotFoundError) as error:
         if asked:
             raise NotRunYet(str(error)) from error
+        _valid(reading.experiment, given)
         raise ValueError(str(error)) from error
     several = reading.tuned is not None or over is not None
     if several and (missing := asked - set(found["key"])):
@@ -133,6 +134,14 @@ def _finite(values: Any, name: str) -> None:
 def _among(field: str, name: str, known: set[Any]) -> None:
     if name not in known:
         raise ValueError(f"{field} = {name!r} is not allowed; allowed: {', '.join(sorted(known))}")
+
+
+def _valid(experiment: str, given: dict[str, Any]) -> None:
+    """Raises ``ValueError`` unless the experiment takes these parameters: no record can have others."""
+    try:
+        experiments.resolve(experiment, given)
+    except ValueError as error:
+        raise ValueError(f"given: {error}") from error
 
 
 @cache

@@ -216,7 +216,7 @@ def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledge
     assert [m.status for m in claim.measured] == ["holds", "missing"] and claim.verdict == "not run yet"
     assert "• to come: *missing*" in claims.table([claim])
     with pytest.raises(ValueError, match="no record has"):
-        ledger(here, {"label": "never", "of": of("no such structure"), "below": 6.0})
+        ledger(here, {"label": "never", "of": {**of("double"), "given": {"hidden": 999}}, "below": 6.0})
 
 
 def test_evidence_that_selects_several_records_is_refused(ledger):
@@ -357,14 +357,17 @@ def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
         ({"of": {**of(), "given": {"key": "a"}}}, ["given = 'key'", "structure"]),
         ({"of": {**of(), "given": {"stale": False}}}, ["given = 'stale'", "structure"]),
         ({"of": {**of(), "given": {"error": 5.0}}}, ["given = 'error'", "structure"]),
-        ({"of": {**of(), "given": {"structure": ["a"]}}}, ["structure = ['a']", "one value"]),
-        ({"of": {**of(), "given": {"structure": {"a": 1}}}}, ["structure = {'a': 1}", "one value"]),
+        ({"of": {**of(), "given": {"structure": ["a"]}}}, ["given: structure = ['a']", "a str"]),
+        ({"of": {**of(), "given": {"structure": {"a": 1}}}}, ["given: structure = {'a': 1}", "a str"]),
         (
             {"of": {**of(), "given": "b"}, "against": {"given": {}}},
             ["evidence.1.of.given = 'b'", "a mapping"],
         ),
         ({"of": {**of(), "given": None}, "against": {}}, ["evidence.1.of.given = None", "a mapping"]),
         ({"of": {**of(), "given": {1: "a"}}}, ["given = '1'", "structure"]),
+        ({"of": {**of(), "given": {"structure": "doubel"}}}, ["given: structure = 'doubel'", "'double'"]),
+        ({"of": {**of(), "given": {"hidden": 2.5}}}, ["given: hidden = 2.5", "an int"]),
+        ({"label": " "}, ["evidence.1.label = ' '", "a text that says something"]),
         (
             {"of": {**of(), "given": {"scale": "quick"}}},
             ["scale = 'desk'", "allowed: 'quick', as the records"],
