@@ -198,7 +198,9 @@ class OpAmp(Circuit):
             return volt
         low, high = ((rail - self.v_0) / self.span for rail in self.rails)
         limited = volt.clamp(low, high)
-        return straight_through(limited, limited + self.leak * (volt - limited)) if self.leak else limited
+        if not (self.leak and torch.is_grad_enabled()):
+            return limited
+        return straight_through(limited, limited + self.leak * (volt - limited))
 
     def stages(
         self, op: Operation, array: Array, g: Conductances, z: Mapping[str, Tensor]
