@@ -278,7 +278,7 @@ def test_converters_weaken_compensation():
         ({"compensation": "tile"}, "compensation = 'tile'.*'column'"),
         ({"readout": "ones"}, "readout = 'ones'.*'rows'"),
         ({"remedy": "global"}, "remedy = 'global'.*'retraining'"),
-        ({"remedy": "batchnorm"}, "remedy = 'batchnorm'.*'resnet18'"),
+        ({"remedy": "batchnorm"}, "remedy = 'batchnorm'.*for a ResNet"),
         ({"training": "online"}, "training = 'online'.*'offline'"),
         ({"inputs": "both"}, "inputs = 'both'.*'teacher'"),
         ({"rank": 0}, "rank = 0"),
