@@ -54,6 +54,7 @@ COLOURS = {
     "global": "#E69F00",
     "column": "#6A3D9A",
     "batchnorm": "#CC79A7",
+    "affine": "#882255",
     "lora": "#999999",
     "dora": "#0072B2",
     "vera": "#D55E00",

@@ -32,7 +32,7 @@ from cimlib.chip.placement import Placement
 from cimlib.chip.presets import presets
 from cimlib.chip.programming import program
 from cimlib.chip.scores import Metric, classes_last
-from cimlib.chip.stages import Adapter, DoRA, FullRank, LoRA, Scale
+from cimlib.chip.stages import Adapter, Affine, DoRA, FullRank, LoRA, Scale
 from cimlib.chip.summary import Row, Summary, summary
 from cimlib.chip.table import conductances, with_conductances
 from cimlib.chip.vera import Projections, VeRA, projections
@@ -40,6 +40,7 @@ from cimlib.chip.vera import Projections, VeRA, projections
 __all__ = [
     "LAYERS",
     "Adapter",
+    "Affine",
     "AnalogReLU",
     "Chain",
     "Clipped",

@@ -10,6 +10,7 @@ the array was asked to hold and :math:`W` those that it amounts to now, :math:`y
 * :class:`VeRA`: :math:`y' = y + \Lambda_b B \Lambda_d A x`, where A and B are random and the same for all
 * :class:`FullRank`: :math:`y' = y + \Delta W x`, a number for every weight
 * :class:`Scale`: :math:`y' = s\,(y - \text{bias}) + \text{bias}`, drift compensation
+* :class:`Affine`: :math:`y' = a\,(y - \text{bias}) + \text{bias} + c`, a gain and an offset a column
 
 Each is written so that before training it changes nothing, bit for bit. :func:`attach` adds the keys
 ``<layer>.digital.*`` to those of the network, and :func:`detach` takes them away.
@@ -124,6 +125,36 @@ class Scale(Adapter):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return y + (self._columns(self.factor) - 1) * self._without_bias(y)
+
+
+class Affine(Adapter):
+    r"""A gain and an offset for each column, :math:`y' = a\,(y - \text{bias}) + \text{bias} + c`.
+
+    a (``gain``) and c (``offset``) are (out,) and start at 1 and 0. They have a closed form, see
+    :func:`~.regress_columns`, and can be trained like those of any stage.
+
+    Args:
+        layer: of a programmed network.
+    """
+
+    def __init__(self, layer: Crossbar) -> None:
+        super().__init__(layer)
+        columns = layer.weight_shape[0]
+        self.gain = nn.Parameter(layer.like().new_ones(columns))
+        self.offset = nn.Parameter(layer.like().new_zeros(columns))
+
+    @property
+    def multiplications(self) -> int:
+        return self.gain.numel()
+
+    def merged(self, weight: Tensor) -> Tensor:
+        """See :class:`Adapter`. Raises ``ValueError`` for offsets other than 0: they are no weights."""
+        largest = float(self.offset.detach().abs().max())
+        require(largest == 0, "largest |offset|", largest, "0: an offset is no weight")
+        return self._rows(self.gain) * weight
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return y + ((self._columns(self.gain) - 1) * self._without_bias(y) + self._columns(self.offset))
 
 
 class FullRank(Adapter):

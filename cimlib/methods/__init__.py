@@ -6,14 +6,16 @@
 - :mod:`~cimlib.methods.retraining`, :mod:`~cimlib.methods.freezing`,
   :mod:`~cimlib.methods.device_updates`: training for one chip whose errors are known.
 - :mod:`~cimlib.methods.distillation`, :mod:`~cimlib.methods.compensation`: calibrating a drifted chip without
-  writing a cell; :mod:`~cimlib.methods.schedule`: which set of stages at which age.
+  writing a cell; :mod:`~cimlib.methods.least_squares`: the same in closed form;
+  :mod:`~cimlib.methods.schedule`: which set of stages at which age.
 """
 
-from cimlib.methods.compensation import compensate, recalibrate_batchnorm
+from cimlib.methods.compensation import compensate, mix_batchnorm, recalibrate_batchnorm
 from cimlib.methods.correctnet import CorrectNet
 from cimlib.methods.device_updates import Updated, on_device
 from cimlib.methods.distillation import AdapterTraining, distil
 from cimlib.methods.freezing import Frozen, frozen
+from cimlib.methods.least_squares import regress_columns
 from cimlib.methods.mapping import mapped, mapped_jointly
 from cimlib.methods.negative_feedback import (
     OVF,
@@ -59,8 +61,10 @@ __all__ = [
     "greedy",
     "mapped",
     "mapped_jointly",
+    "mix_batchnorm",
     "on_device",
     "recalibrate_batchnorm",
+    "regress_columns",
     "row_costs",
     "sensitivity",
     "snapshot_heads",

@@ -141,6 +141,36 @@ def recalibrate_batchnorm(model: nn.Module, x: Tensor, *, batch_size: int | None
     return sum(2 * norm.num_features for norm in norms.values())
 
 
+@torch.no_grad()
+def mix_batchnorm(model: nn.Module, x: Tensor, mix: float, *, batch_size: int | None = None) -> int:
+    r"""Move the running statistics of every BatchNorm towards those of calibration samples (in place).
+
+    .. math:: \mu = (1 - \alpha)\,\mu_\text{old} + \alpha\,\mu_\text{new}, \qquad
+        \sigma^2 = (1 - \alpha)\,\sigma^2_\text{old} + \alpha\,\sigma^2_\text{new}
+
+    The new ones come of few samples and the old ones of many, so that a mean of both may err less than
+    either; a common remedy for shifted inputs, as in Schneider et al. (NeurIPS 2020).
+
+    Args:
+        mix: α, 0 < α ≤ 1; with 1 it is :func:`recalibrate_batchnorm`, bit for bit, whose arguments the other
+            ones are.
+
+    Returns and raises as :func:`recalibrate_batchnorm`, and ``ValueError`` for another ``mix``.
+    """
+    require(0 < mix <= 1, "mix", mix, "0 < mix ≤ 1")
+    statistics = [
+        value
+        for norm in tracking(model).values()
+        for value in (norm.running_mean, norm.running_var)
+        if value is not None
+    ]
+    old = [value.clone() for value in statistics]
+    stored = recalibrate_batchnorm(model, x, batch_size=batch_size)
+    for value, before in zip(statistics, old, strict=True):
+        value.lerp_(before, 1 - mix)
+    return stored
+
+
 def tracking(model: nn.Module) -> dict[str, _BatchNorm]:
     """BatchNorms of ``model`` with running statistics, by name. Raises ``ValueError`` if there is none."""
     norms: dict[str, _BatchNorm] = {

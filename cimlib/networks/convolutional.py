@@ -117,8 +117,11 @@ class _Narrowed(nn.Module):
         return nn.functional.pad(x[..., ::2, ::2], (0, 0, 0, 0, before, self.more - before))
 
 
-def thin_resnet(depth: int = 20, classes: int = 10, *, channels: int = 3, seed: int = 0) -> nn.Sequential:
-    """The ResNets for CIFAR of He et al. (Section 4.2): 16, 32 and 64 channels, shortcuts without weights.
+def thin_resnet(
+    depth: int = 20, classes: int = 10, *, channels: int = 3, width: float = 1.0, seed: int = 0
+) -> nn.Sequential:
+    """The ResNets for CIFAR of He et al. (Section 4.2): 16, 32 and 64 channels at width 1, shortcuts without
+    weights (their option A).
 
     A 3 × 3 stem, three stages of (depth − 2) / 6 basic blocks with strides 1, 2, 2, and one linear layer;
     0.27 million weights at depth 20.
@@ -127,6 +130,7 @@ def thin_resnet(depth: int = 20, classes: int = 10, *, channels: int = 3, seed: 
         depth: layers with weights, 6 n + 2 with n ≥ 1.
         classes: outputs.
         channels: of the images, (batch, channels, height, width).
+        width: 0 < width ≤ 4.
         seed: of the initial weights; torch's global generator is left alone.
 
     Raises ``ValueError`` for sizes out of range.
@@ -135,18 +139,19 @@ def thin_resnet(depth: int = 20, classes: int = 10, *, channels: int = 3, seed: 
         raise ValueError(f"depth = {depth!r} is not allowed; allowed: 6 n + 2, n ≥ 1")
     if classes < 1 or channels < 1:
         raise ValueError(f"(classes, channels) = {(classes, channels)} is not allowed; allowed: integers ≥ 1")
+    stem, *widths = (scaled(size, width) for size in (16, 16, 32, 64))
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         layers: OrderedDict[str, nn.Module] = OrderedDict(
-            conv=nn.Conv2d(channels, 16, 3, padding=1, bias=False), bn=nn.BatchNorm2d(16), relu=nn.ReLU()
+            conv=nn.Conv2d(channels, stem, 3, padding=1, bias=False), bn=nn.BatchNorm2d(stem), relu=nn.ReLU()
         )
-        for n, (fan_in, fan_out) in enumerate([(16, 16), (16, 32), (32, 64)], 1):
+        for n, (fan_in, fan_out) in enumerate(zip([stem, *widths], widths, strict=False), 1):
             first = BasicBlock(fan_in, fan_out) if n == 1 else _narrowing(fan_in, fan_out)
             others = (BasicBlock(fan_out, fan_out) for _ in range((depth - 2) // 6 - 1))
             layers[f"layer{n}"] = nn.Sequential(first, *others)
         layers["pool"] = nn.AdaptiveAvgPool2d(1)
         layers["flatten"] = nn.Flatten()
-        layers["fc"] = nn.Linear(64, classes)
+        layers["fc"] = nn.Linear(widths[-1], classes)
         return _initialised(nn.Sequential(layers))
 
 

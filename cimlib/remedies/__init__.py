@@ -15,6 +15,7 @@ from cimlib.remedies.chips import Chip, Kind
 from cimlib.remedies.drift import (
     BatchNormStatistics,
     CalibratedStages,
+    ColumnLeastSquares,
     Compensation,
     RetrainedForLater,
     Stages,
@@ -30,6 +31,7 @@ __all__ = [
     "CalibratedStages",
     "Case",
     "Chip",
+    "ColumnLeastSquares",
     "CommonChange",
     "Compensation",
     "Composed",

@@ -12,20 +12,21 @@ from torch import Tensor, nn
 from cimlib.chip.attachment import attach
 from cimlib.chip.crossbar import Crossbar, crossbars
 from cimlib.chip.layers import require_untransposed
-from cimlib.chip.stages import Adapter, DoRA, LoRA
+from cimlib.chip.stages import Adapter, Affine, DoRA, LoRA
 from cimlib.chip.vera import Projections, VeRA, projections
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require, require_kind, require_whole
-from cimlib.methods.compensation import compensate, recalibrate_batchnorm, tracking
+from cimlib.methods.compensation import compensate, mix_batchnorm, tracking
 from cimlib.methods.distillation import AdapterTraining, distil
+from cimlib.methods.least_squares import regress_columns
 from cimlib.remedies.base import Case, Knowledge, Remedy, Step
 from cimlib.remedies.budget import READ, Budget, require_training
 from cimlib.remedies.cells import Retrained
 from cimlib.remedies.chips import Chip
 
-Stage = Literal["lora", "dora", "vera"]
+Stage = Literal["lora", "dora", "vera", "affine"]
 #: The kinds of digital stages.
-STAGES: tuple[Stage, ...] = ("lora", "dora", "vera")
+STAGES: tuple[Stage, ...] = ("lora", "dora", "vera", "affine")
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,24 @@ class Compensation(Remedy):
 class BatchNormStatistics(Remedy):
     """Running statistics of every BatchNorm found anew on the chip; see :func:`~.recalibrate_batchnorm`.
 
+    Against drift after Joshi et al. (Nature Communications 11, 2473, 2020).
+
     Args:
         images: how many are read, without labels; 0: all.
+        mix: share of what is found in the statistics, 0 < mix ≤ 1; see :func:`~.mix_batchnorm`.
 
     Raises ``ValueError`` for arguments out of range, and for a network without BatchNorm.
     """
 
     images: int = 10
+    mix: float = 1.0
 
     steps = ("adapt",)
     knows = frozenset({"this chip", "images"})
 
     def __post_init__(self) -> None:
         require_whole("images", self.images, 0)
+        require(0 < self.mix <= 1, "mix", self.mix, "0 < mix ≤ 1")
 
     def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
         super().verify(model, chip, budget)
@@ -95,7 +101,7 @@ class BatchNormStatistics(Remedy):
     def act(self, model: nn.Module, case: Case) -> nn.Module:
         x, _ = case.budget.images(self.images)
         with case.costs.timed("adapt"):
-            case.costs.stored += recalibrate_batchnorm(model, x, batch_size=READ)
+            case.costs.stored += mix_batchnorm(model, x, self.mix, batch_size=READ)
         case.costs.images = max(case.costs.images, len(x))
         case.costs.readings += len(x)
         return model
@@ -114,10 +120,11 @@ class RetrainedForLater(Retrained):
 
 @dataclass(frozen=True)
 class Stages:
-    """Digital stages of a network, a layer each: :class:`~.LoRA`, :class:`~.DoRA` or :class:`~.VeRA`.
+    """Digital stages of a network, one a layer: :class:`~.LoRA`, :class:`~.DoRA`, :class:`~.VeRA` or
+    :class:`~.Affine`.
 
     Args:
-        kind: which; rank: ≥ 1; seed: of what is random in them, ≥ 0.
+        kind: which; rank: of those that have one, ≥ 1; seed: of what is random in them, ≥ 0.
         shared: whether the projections of VeRA are the same for all layers.
 
     Raises ``ValueError`` for arguments out of range.
@@ -146,6 +153,8 @@ class Stages:
             attach(model, lambda layer: stages[layer.name])
 
     def _stage(self, layer: Crossbar, common: Projections) -> Adapter:
+        if self.kind == "affine":
+            return Affine(layer)
         if self.kind != "vera":
             return (DoRA if self.kind == "dora" else LoRA)(layer, self.rank, seed=self.seed)
         if self.shared:
@@ -220,6 +229,45 @@ class CalibratedStages(Remedy):
         case.costs.sets += 1
         case.costs.images = max(case.costs.images, len(batch[0]))
         case.costs.passes += self.epochs * len(batch[0])
+        return model
+
+
+@dataclass(frozen=True)
+class ColumnLeastSquares(Remedy):
+    """A gain and an offset for each column, to give what the network gives that was programmed: in closed
+    form, nothing is trained; see :func:`~.regress_columns`.
+
+    Args:
+        images: for calibration, without labels, which are kept; 0: all.
+        inputs: from which a layer is fitted, as in :class:`CalibratedStages`.
+
+    Raises ``ValueError`` for arguments out of range, and for transposed convolutions.
+    """
+
+    images: int = 10
+    inputs: Literal["student", "teacher"] = "student"
+
+    steps = ("adapt",)
+    knows = frozenset({"this chip", "images"})
+
+    def __post_init__(self) -> None:
+        require_whole("images", self.images, 0)
+        require(self.inputs in ("student", "teacher"), "inputs", self.inputs, "'student', 'teacher'")
+
+    def verify(self, model: nn.Module, chip: Chip, budget: Budget) -> None:
+        super().verify(model, chip, budget)
+        Stages("affine").verify(model)
+
+    def equip(self, model: nn.Module, case: Case) -> nn.Module:
+        return attach(model, Affine)
+
+    def act(self, model: nn.Module, case: Case) -> nn.Module:
+        model, (x, _) = self.equip(model, case), case.budget.images(self.images)
+        with case.costs.timed("adapt"):
+            regress_columns(model, case.network, x, inputs=self.inputs)
+        case.costs.readings += len(x)
+        case.costs.sets += 1
+        case.costs.images = max(case.costs.images, len(x))
         return model
 
 

@@ -4,10 +4,11 @@ Used by the chapters on DoRA calibration and on VeRA+. A network is trained for 
 general if asked, programmed, and read a time later, on the same chip. What each remedy knows of that:
 
 - ``"none"``: nothing; with a ``compensation`` it is drift compensation alone.
-- ``"batchnorm"``: its statistics are found anew on the chip.
-- ``"lora"``, ``"dora"``, ``"vera"``: digital stages beside the arrays, calibrated on the chip,
+- ``"batchnorm"``: its statistics are found anew on the chip, or moved there by a share.
+- ``"lora"``, ``"dora"``, ``"vera"``, ``"affine"``: digital stages beside the arrays, calibrated on the chip,
   ``"distilled"`` layer by layer or ``"end to end"``, or ``"offline"``: one set of numbers for all chips,
-  trained on instances of the drift that are not among those read.
+  trained on instances of the drift that are not among those read. Distilled, ``"affine"``, a gain and an
+  offset for each column, has a closed form, and nothing is trained.
 - ``"common"``: what each weight lacks in the mean over instances of the drift, behind a compensation if there
   is one, is added digitally on every chip. It stores as much as the network: a bound for all that is made
   ahead of the chips.
@@ -25,26 +26,19 @@ from torch import nn
 
 from cimlib.chip import Evaluation, Hardware, program
 from cimlib.devices import RelativeDrift, WanReRAM, require, seconds
-from cimlib.remedies import Case, Chip, Composed, Costs, NoiseTraining, Remedy
-from cimlib.remedies.before_drift import TRAINING, CommonChange, StagesTrainedAhead
-from cimlib.remedies.drift import (
-    STAGES,
-    BatchNormStatistics,
-    CalibratedStages,
-    Compensation,
-    RetrainedForLater,
-    Stages,
-    carried,
-)
+from cimlib.remedies import Case, Chip, Composed, Costs, NoiseTraining, carried
+from cimlib.remedies.before_drift import TRAINING
+from cimlib.remedies.drift import STAGES
 from companion.fields import STRICT, Count, Fraction, Natural, NonNegative, Positive, one_of
+from companion.tasks.against_drift import REMEDIES, adapting, compensation
 from companion.tasks.aging import CELLS, TIMES, Aging
 from companion.tasks.kept import digital, just_programmed
 from companion.tasks.results import RIGHT, Right, counted, stacked
-from companion.tasks.task import CHECK, TaskParams
+from companion.tasks.task import CHECK, Task, TaskParams
+from companion.tasks.thin import ThinTask
 
-REMEDIES = ("none", "batchnorm", *STAGES, "common", "retraining")
 TRAINED_ON = ("", *CELLS)
-DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10")}
+DATASETS = {"mlp": ("digits", "mnist"), "resnet18": ("mnist", "cifar10"), "resnet20": ("mnist", "cifar10")}
 # images to train on and to test on; to validate there are as many as CHECK or as to test on, if that is less
 SIZES = {"digits": (1077, 360), "mnist": (50_000, 10_000), "cifar10": (45_000, 10_000)}
 
@@ -66,14 +60,14 @@ class Params(TaskParams):
     A remedy is trained on ``samples`` training images, the first of them or, on a chip, ``own_images`` drawn
     for it, ``calibration_epochs`` (of each layer if distilled) at ``calibration_lr``. ``rank`` of the stages;
     ``inputs`` from which a layer is distilled; ``shared``: the projections of VeRA are the same for all
-    layers. Offline there are ``instances`` of the drift, and ``threshold``: τ of the greedy schedule over
-    :data:`TIMES`, or 0 for one set.
+    layers. ``mix``: share of what is found in the statistics of BatchNorm. Offline there are ``instances`` of
+    the drift, and ``threshold``: τ of the greedy schedule over :data:`TIMES`, or 0 for one set.
 
     ``calibrated_at``: time at which a remedy is trained, of a schedule what the clock says; ``""``: ``t``.
     ``trained_on``: cell on which it is trained ahead of all chips; ``""``: ``cell``. A remedy made for chip c
     is read on chip c + ``other_chip``.
 
-    ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of ResNet-18
+    ``hidden``: units of each of ``layers`` hidden layers, the last of several half as many; of a ResNet
     ``width`` counts. ``precision``: of a ResNet's training, of what is trained end to end, and of readings;
     layers are distilled, factors and statistics found in single precision."""
 
@@ -99,6 +93,7 @@ class Params(TaskParams):
     calibrated_at: str = ""
     trained_on: Annotated[str, one_of(TRAINED_ON)] = ""
     other_chip: Natural = 0
+    mix: Fraction = 1.0
 
     def __post_init__(self) -> None:
         self.check(DATASETS)
@@ -114,7 +109,9 @@ class Params(TaskParams):
         bits = self.adc_bits == 0 or 2 <= self.adc_bits <= 16
         require(bits, "adc_bits", self.adc_bits, "0 for none, or an integer, 2 … 16")
         normalised = self.network != "mlp" or self.remedy != "batchnorm"
-        require(normalised, "remedy", self.remedy, "'batchnorm' for 'resnet18'")
+        require(normalised, "remedy", self.remedy, "'batchnorm' for a ResNet")
+        mixed = self.mix > 0 and (self.mix == 1 or self.remedy == "batchnorm")
+        require(mixed, "mix", self.mix, "0 < mix ≤ 1 for 'batchnorm', 1 for other remedies")
         ahead = self.trained_on == "" or (self.for_all and self.noise_epochs == 0)
         require(ahead, "trained_on", self.trained_on, "'' unless trained offline, without noise_epochs")
         require(self.on_chip or self.other_chip == 0, "other_chip", self.other_chip, "0 for this remedy")
@@ -131,6 +128,11 @@ class Params(TaskParams):
                 name = "calibrated_at"
                 allowed = f"'', or a time at which {self.trained_on or self.cell!r} is known"
             require(False, name, getattr(self, name), f"{allowed} ({error})")
+
+    @property
+    def task(self) -> Task:
+        """The network, its images, and how it is trained and read."""
+        return (ThinTask if self.network == ThinTask.NETWORK else Task).of(self)
 
     @property
     def for_all(self) -> bool:
@@ -167,49 +169,8 @@ class Params(TaskParams):
     def treatment(self) -> Composed:
         """The remedies, in their order."""
         ahead = NoiseTraining(self.noise_epochs, self.noise_lr, self.n_train, kind=self.kind(adc_bits=0))
-        return Composed(*([ahead] if self.noise_epochs else []), self.compensating(), *self._adapting())
-
-    def compensating(self) -> Composed:
-        """The compensation for what has faded, or nothing."""
-        images = self.samples if self.readout == "images" else 0
-        per = {
-            "none": [],
-            "global": [Compensation("layer", images)],
-            "column": [Compensation("column", images)],
-        }
-        return Composed(*per[self.compensation])
-
-    def _adapting(self) -> list[Remedy]:
-        """What is beside the arrays, or changed in them, behind a compensation."""
-        epochs, lr, images = self.calibration_epochs, self.calibration_lr, self.samples
-        times, other = (
-            self.times if self.threshold else (),
-            self.kind(self.trained_on) if self.trained_on else None,
-        )
-
-        def calibrated(stages: Stages) -> Remedy:
-            if self.training != "offline":
-                return CalibratedStages(stages, images, epochs, lr, self.training, self.inputs)
-            return StagesTrainedAhead(
-                stages,
-                images,
-                epochs,
-                lr,
-                instances=self.instances,
-                times=times,
-                threshold=self.threshold,
-                check=min(self.images, CHECK),
-                kind=other,
-            )
-
-        known: dict[str, list[Remedy]] = {
-            "none": [],
-            "batchnorm": [BatchNormStatistics(images)],
-            "common": [CommonChange(self.instances)],
-            "retraining": [RetrainedForLater(epochs, lr, images)],
-            **{kind: [calibrated(Stages(kind, self.rank, self.seed, self.shared))] for kind in STAGES},
-        }
-        return known[self.remedy]
+        first = [ahead] if self.noise_epochs else []
+        return Composed(*first, compensation(self), *adapting(self))
 
 
 _RESNET = {"network": "resnet18", "dataset": "cifar10", "precision": "bfloat16", "lr": 0.01}
@@ -235,7 +196,7 @@ def prepared(params: Params) -> nn.Module:
 def drifted(network: nn.Module, params: Params, chip: int, t: str = "") -> nn.Module:
     """``network`` on a chip at a time, with the compensation for what it has lost since it was programmed."""
     case = Case(network, Chip(params.kind(), chip, t), params.task)
-    return params.compensating().act(case.model(), case)
+    return compensation(params).act(case.model(), case)
 
 
 def repaired(network: nn.Module, params: Params, number: int) -> tuple[nn.Module, Costs]:

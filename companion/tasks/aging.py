@@ -18,6 +18,7 @@ CELLS: dict[str, tuple[Drift, DoubleArray]] = {
     "pcm": (PCM(), DoubleArray(0.0, 25.0)),
     "cmo": (CMOReRAM(), DoubleArray(*CMOReRAM.RANGE)),
     "cmo, 2 %": (CMOReRAM(acceptance="2 %"), DoubleArray(*CMOReRAM.RANGE)),
+    "cmo, 2 %, unclipped": (CMOReRAM(acceptance="2 %", clip=False), DoubleArray(*CMOReRAM.RANGE)),
     "wan": (WanReRAM(), DoubleArray(0.0, 40.0)),
     "relative": (RelativeDrift(), DoubleArray(0.0, 100.0)),
 }

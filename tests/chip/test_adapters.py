@@ -14,6 +14,7 @@ from cimlib import Hardware, evaluate, fabricate, fresh, program
 from cimlib.arrays import DoubleArray
 from cimlib.chip import (
     Adapter,
+    Affine,
     Chain,
     DoRA,
     FullRank,
@@ -56,6 +57,7 @@ MAKERS = {
     "DoRA": lambda layer: DoRA(layer, 3),
     "VeRA": lambda layer: VeRA(layer, Projections(layer.weight_shape[1] + 5, layer.weight_shape[0] + 3, 4)),
     "full rank": FullRank,
+    "Affine": Affine,
     "Scale": lambda layer: Scale(layer, torch.ones(layer.weight_shape[0])),
     "two": lambda layer: Chain(layer, Scale(layer, torch.ones(1)), DoRA(layer, 2)),
 }
@@ -307,7 +309,7 @@ def test_nothing_draws_from_the_global_generator():
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("kind", TRAINED)
+@pytest.mark.parametrize("kind", [kind for kind in TRAINED if kind != "Affine"])  # an offset is no weight
 def test_merged_into_digital_weights_a_stage_gives_the_same(name, kind):
     chip, x = made(name)
     shaken(attach(chip.double(), TRAINED[kind]))
@@ -440,6 +442,7 @@ def test_costs_of_a_small_network_are_those_counted_by_hand():
         "LoRA": (lambda layer: LoRA(layer, 2), 0, sum(lora), lora),
         "DoRA": (lambda layer: DoRA(layer, 2), 0, sum(lora) + 13, scaled),
         "VeRA": (lambda layer: VeRA(layer, projections(model, 5)), 0, 13 + 3 * 5, vera),
+        "Affine": (Affine, 0, 2 * 13, columns),
         "two": (
             lambda layer: Chain(layer, Scale(layer, torch.ones(layer.weight_shape[0])), LoRA(layer, 2)),
             13,

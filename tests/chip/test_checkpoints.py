@@ -10,6 +10,7 @@ from torch import nn
 from cimlib import Hardware, fabricate, fit, fresh, program
 from cimlib.arrays import DoubleArray, SingleArray
 from cimlib.chip import (
+    Affine,
     DoRA,
     LoRA,
     Mapped,
@@ -144,6 +145,7 @@ STAGES = {
     "DoRA": lambda layer, n: DoRA(layer, 2, alpha=(3.0, 8.0)[n], seed=n),
     "VeRA": lambda layer, n: VeRA(layer, Projections(16, 16, 4, seed=n)),
     "VeRA of other sizes": lambda layer, n: VeRA(layer, Projections(16 + 4 * n, 16 + n, 4, seed=n)),
+    "Affine": lambda layer, n: Affine(layer),
     "Scale": lambda layer, n: Scale(layer, torch.tensor([2.0 + n])),
 }
 

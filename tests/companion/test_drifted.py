@@ -20,6 +20,7 @@ from companion.experiments.drifted import CELLS, CHECK, REMEDIES, SIZES, STAGES,
 from companion.tasks import kept as kept_networks
 from companion.tasks.kept import digital
 from companion.tasks.task import Task
+from companion.tasks.thin import ThinTask
 
 TINY = {"hidden": 16, "epochs": 5, "n_train": 300, "lr": 0.02, "images": 100, "chips": 2, "samples": 20}
 TINY |= {"calibration_epochs": 5, "calibration_lr": 0.1, "instances": 2}
@@ -142,6 +143,7 @@ STORED = {
     "lora": sum(3 * (i + o) for i, o in LAYERS),
     "dora": sum(3 * (i + o) + o for i, o in LAYERS),
     "vera": sum(3 + o for _, o in LAYERS),
+    "affine": sum(2 * o for _, o in LAYERS),
     "common": sum(i * o for i, o in LAYERS),
     "retraining": 0,
 }
@@ -278,7 +280,7 @@ def test_converters_weaken_compensation():
         ({"compensation": "tile"}, "compensation = 'tile'.*'column'"),
         ({"readout": "ones"}, "readout = 'ones'.*'rows'"),
         ({"remedy": "global"}, "remedy = 'global'.*'retraining'"),
-        ({"remedy": "batchnorm"}, "remedy = 'batchnorm'.*'resnet18'"),
+        ({"remedy": "batchnorm"}, "remedy = 'batchnorm'.*for a ResNet"),
         ({"training": "online"}, "training = 'online'.*'offline'"),
         ({"inputs": "both"}, "inputs = 'both'.*'teacher'"),
         ({"rank": 0}, "rank = 0"),
@@ -301,6 +303,8 @@ def test_converters_weaken_compensation():
         ({"other_chip": 1, **OFFLINE}, "other_chip = 1"),
         ({"width": 0.0}, "width = 0.0"),
         ({"calibration_lr": 0.0}, "calibration_lr = 0.0"),
+        ({"mix": 0.0}, "mix = 0.0.*0 < mix"),
+        ({"mix": 0.5, "remedy": "dora"}, "mix = 0.5.*1 for other remedies"),
         ({"dataset": "cifar10"}, "dataset = 'cifar10'.*'mnist'"),
     ],
 )
@@ -393,6 +397,38 @@ def test_a_narrow_resnet_recalibrates_its_batchnorm(narrow):
     assert (
         {"running_mean", "running_var"} <= changed <= {"running_mean", "running_var", "num_batches_tracked"}
     )
+
+
+def test_mixed_statistics_lie_between_those_before_and_those_found_anew(narrow):
+    network, given = narrow
+    old = network.state_dict()
+    new, half = (repaired(replace(given, mix=mix)).state_dict() for mix in (1.0, 0.5))
+    for name in (name for name in old if name.endswith("running_var")):
+        torch.testing.assert_close(half[name], (old[name] + new[name]) / 2)
+
+
+def test_least_squares_bring_the_outputs_of_every_chip_closer_to_the_network(narrow):
+    network, given = narrow
+    x, _ = given.task.images(20)
+    for compensation in ("none", "column"):
+        ways = {name: replace(given, compensation=compensation, remedy=name) for name in ("none", "affine")}
+        off = {name: (repaired(one, 3).eval()(x) - network(x)).square().mean() for name, one in ways.items()}
+        assert off["affine"] < 0.5 * off["none"]
+    found = drifted.run(replace(given, remedy="affine"))
+    columns = sum(m.weight.shape[0] for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    assert found["stored"] == [2 * columns] and found["sample_bytes"] == [4 * 3 * 32 * 32]
+
+
+def test_a_resnet20_is_a_network_of_this_experiment_and_is_kept_by_what_makes_it(narrow):
+    _, given = narrow
+    thin = replace(given, network="resnet20", width=1 / 16, own_images=True, remedy="affine")
+    assert type(thin.task) is ThinTask and thin.task.code and digital(thin.task).conv.out_channels == 1
+    x, y = thin.task.shown(7).images(6)
+    assert torch.equal(x, replace(given.task.shown(7)).images(6)[0]) and len(y) == 6
+    assert type(given.task) is Task
+    found = drifted.run(thin)
+    columns = sum(p.shape[0] for p in digital(thin.task).parameters() if p.dim() > 1)
+    assert found["stored"] == [2 * columns]
 
 
 @pytest.mark.parametrize("training", ["distilled", "end to end"])

@@ -96,7 +96,7 @@ VALUES = {
         "chips": [2, 3],
     },
     "drifted": {
-        "network": ["mlp", "resnet18"],
+        "network": ["mlp", "resnet18", "resnet20"],
         "dataset": ["digits", "mnist"],
         "cell": list(drifted.CELLS),
         "t": ["1 s", "1 hour", "10 years"],
@@ -120,6 +120,7 @@ VALUES = {
         "calibrated_at": ["", "1 hour"],
         "trained_on": ["", "cmo"],
         "other_chip": [0, 1],
+        "mix": [0.5, 1.0],
         "layers": [0, 1, 2],
         "hidden": [16, 32],
         "width": [1 / 16, 1 / 8],
@@ -287,8 +288,8 @@ VALUES = {
 # and a wrong measurement need cells that scatter, a placement shows best if nothing is retrained, a
 # convolution has a width and needs MNIST, and pulses need updates on the device. A read-out belongs to
 # compensation, shared projections to VeRA, rho to one cell, and to training offline the instances of drift, a
-# schedule and another cell; all cells but that of rho are known at one day, and distilling is in single
-# precision.
+# schedule and another cell; a residual network has statistics to mix; all cells but that of rho are known at
+# one day, and distilling is in single precision.
 CONSTANT = {"structure": "single, constant term"}
 CONVOLUTION = {
     "network": "vgg8",
@@ -324,6 +325,7 @@ WITH = {
     **{("drifted", name): RESIDUAL for name in ("network", "width")},
     **{("drifted", name): OFFLINE for name in ("instances", "threshold", "trained_on")},
     ("drifted", "cell"): {"t": "1 day"},
+    ("drifted", "mix"): {**RESIDUAL, "remedy": "batchnorm"},
     ("drifted", "noise_lr"): {"noise_epochs": 1},
     ("drifted", "rho"): {"cell": "relative"},
     ("drifted", "adc_bits"): {"remedy": "none"},

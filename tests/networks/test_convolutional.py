@@ -88,6 +88,17 @@ def test_a_thin_resnet_has_the_layers_of_he_and_others(depth, total):
     assert sum(p.numel() for p in model.parameters()) == weights + normalised + 64 * 10 + 10 == total
 
 
+@pytest.mark.parametrize("width", [0.25, 2.0])
+def test_the_width_of_a_thin_resnet_multiplies_its_channels(width):
+    full, other = thin_resnet(8), thin_resnet(8, width=width)
+    assert [c.out_channels for c in convolutions(other)] == [
+        width * c.out_channels for c in convolutions(full)
+    ]
+    assert other.fc.in_features == 64 * width and other(images()).shape == (2, 10)
+    with pytest.raises(ValueError, match="width = 0"):
+        thin_resnet(8, width=0)
+
+
 def test_a_shortcut_without_weights_takes_every_second_pixel_and_adds_channels_of_zeros():
     shortcut = thin_resnet(8).layer2[0].downsample
     x = torch.rand(2, 16, 7, 8, generator=torch.Generator().manual_seed(0))

@@ -18,6 +18,7 @@ from cimlib.remedies import (
     CalibratedStages,
     Case,
     Chip,
+    ColumnLeastSquares,
     CommonChange,
     Compensation,
     Composed,
@@ -79,6 +80,13 @@ def test_distilling_stages_gives_each_array_each_image_once(inputs):
     assert [len(history.loss) for history in costs.histories] == [4, 4]  # of each layer
 
 
+@pytest.mark.parametrize("inputs", ["student", "teacher"])
+def test_least_squares_give_each_array_each_image_once_and_train_nothing(inputs):
+    seen, costs = counted(ColumnLeastSquares(30, inputs), DRIFTED)
+    assert costs.readings == seen == costs.images == 30
+    assert costs.passes == 0 and costs.histories == [] and (costs.sets, costs.stored) == (1, 0)
+
+
 @pytest.mark.parametrize(("iterations", "batch", "images"), [(5, 50, 220), (2, 500, 240), (0, 50, 0)])
 def test_pulses_count_the_images_that_they_were_found_with(iterations, batch, images):
     seen, costs = counted(DeviceUpdates(iterations, batch_size=batch), BROKEN)
@@ -114,6 +122,8 @@ def test_what_knows_no_labels_makes_the_same_of_others():
     for remedy in (
         Compensation(images=20),
         BatchNormStatistics(40),
+        BatchNormStatistics(40, 0.5),
+        ColumnLeastSquares(20),
         CalibratedStages(Stages("dora"), 20, 2, 0.1),
         CalibratedStages(Stages("dora"), 20, 2, 0.1, "end to end"),
         StagesTrainedAhead(Stages("vera"), 40, 1, 0.1, 2),
