@@ -5,10 +5,13 @@
 - :mod:`~cimlib.methods.mapping`, :mod:`~cimlib.methods.placement_costs`: a layout around broken cells.
 - :mod:`~cimlib.methods.retraining`, :mod:`~cimlib.methods.freezing`,
   :mod:`~cimlib.methods.device_updates`: training for one chip whose errors are known.
+- :mod:`~cimlib.methods.bias_rows`, :mod:`~cimlib.methods.uncertainty`: amplifiers that are off, mended by one
+  cell a neuron, and training that knows how well they were measured.
 - :mod:`~cimlib.methods.distillation`, :mod:`~cimlib.methods.compensation`: calibrating a drifted chip without
   writing a cell; :mod:`~cimlib.methods.schedule`: which set of stages at which age.
 """
 
+from cimlib.methods.bias_rows import BiasRows, Trim, at_rest, bias_rows, trim
 from cimlib.methods.compensation import compensate, recalibrate_batchnorm
 from cimlib.methods.correctnet import CorrectNet
 from cimlib.methods.device_updates import Updated, on_device
@@ -30,12 +33,14 @@ from cimlib.methods.placement_costs import Weighting, fault_map, row_costs, sens
 from cimlib.methods.retraining import Retraining, adjusted
 from cimlib.methods.schedule import Schedule, State, greedy
 from cimlib.methods.snapshots import IRS, Hook, snapshot_heads
+from cimlib.methods.uncertainty import Posterior, Redrawn, posterior, shrink
 
 __all__ = [
     "IRS",
     "OVF",
     "AdapterTraining",
     "BatchNorms",
+    "BiasRows",
     "Change",
     "CorrectNet",
     "Decay",
@@ -43,14 +48,19 @@ __all__ = [
     "Hook",
     "NegativeFeedback",
     "NoiseAveraging",
+    "Posterior",
+    "Redrawn",
     "Retraining",
     "Schedule",
     "Sign",
     "State",
     "Temperature",
+    "Trim",
     "Updated",
     "Weighting",
     "adjusted",
+    "at_rest",
+    "bias_rows",
     "compensate",
     "decay_factors",
     "distil",
@@ -60,8 +70,11 @@ __all__ = [
     "mapped",
     "mapped_jointly",
     "on_device",
+    "posterior",
     "recalibrate_batchnorm",
     "row_costs",
     "sensitivity",
+    "shrink",
     "snapshot_heads",
+    "trim",
 ]
