@@ -105,7 +105,7 @@ def test_biases_alone_are_trained_in_the_emulator_and_programmed(network):
     assert done.costs.tests == 1 and done.costs.passes == 5 * len(X)
     for layer in crossbars(done.model):
         assert torch.equal(layer.weight[:, :-1], before[f"{layer.name}.weight"][:, :-1])
-    assert accuracy(done.model) > accuracy(CHIP.holds(network)) + 20
+    assert accuracy(done.model) > accuracy(CHIP.holds(network)) + 5
 
 
 @pytest.mark.parametrize(
