@@ -29,13 +29,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from math import exp, inf
 
 import torch
 from torch import Tensor, nn
 
-from cimlib.chip.crossbar import fabricated
+from cimlib.chip.crossbar import Crossbar, fabricated
 from cimlib.chip.fabricated import Fabricated
+from cimlib.chip.layers import LinearMap
 from cimlib.circuits.opamp import OpAmp, Signal
 from cimlib.devices.draws import seeded
 from cimlib.devices.effects import require
@@ -109,6 +111,29 @@ def offsets(model: nn.Module) -> dict[str, Tensor]:
         for stage, z in _amplifiers(module).items():
             if not stage.endswith("_gain"):
                 found[f"{module.name}.{stage}".removeprefix(".")] = circuit.offset * z
+    return found
+
+
+@torch.no_grad()
+def noise_gains(model: nn.Module) -> dict[str, Tensor]:
+    """Noise gain n of every converter by layer: what multiplies its offset at its output.
+
+    That of the conductances that ``model`` now holds. Of a pair (2, out), the positive side first, of single
+    arrays (1, out); that of a shared reference is not among them. Raises ``ValueError`` for a model that is
+    not behind :class:`~.OpAmp`, ``RuntimeError`` if it has no draws yet.
+    """
+    signals = {"pair": ("positive", "negative"), "column": ("converter",), "constant-term": ("output",)}
+    found = {}
+    for layer, circuit in _amplified(model):
+        if not isinstance(layer, Crossbar):
+            continue
+        _, g, z = layer.read()
+        alone = replace(circuit, gain=inf, at_zero=None, rails=None, offset=circuit.span)
+        ones = {slot: torch.full_like(held, slot == "converter") for slot, held in z.items()}
+        nothing = LinearMap(layer.plain, layer.like().new_zeros(0))  # without rails no stage computes it
+        stages = alone.stages(nothing, layer.hardware.array, g, ones)
+        constants = [stages[name].constant for name in signals[layer.hardware.array.structure]]
+        found[layer.name] = torch.stack([n for n in constants if n is not None])
     return found
 
 

@@ -5,11 +5,14 @@
 - :mod:`~cimlib.methods.mapping`, :mod:`~cimlib.methods.placement_costs`: a layout around broken cells.
 - :mod:`~cimlib.methods.retraining`, :mod:`~cimlib.methods.freezing`,
   :mod:`~cimlib.methods.device_updates`: training for one chip whose errors are known.
+- :mod:`~cimlib.methods.bias_rows`, :mod:`~cimlib.methods.uncertainty`: amplifiers that are off, mended by one
+  cell a neuron, and training that knows how well they were measured.
 - :mod:`~cimlib.methods.distillation`, :mod:`~cimlib.methods.compensation`: calibrating a drifted chip without
   writing a cell; :mod:`~cimlib.methods.least_squares`: the same in closed form;
   :mod:`~cimlib.methods.schedule`: which set of stages at which age.
 """
 
+from cimlib.methods.bias_rows import BiasRows, Trim, at_rest, bias_rows, trim
 from cimlib.methods.compensation import compensate, mix_batchnorm, recalibrate_batchnorm
 from cimlib.methods.correctnet import CorrectNet
 from cimlib.methods.device_updates import Updated, on_device
@@ -32,12 +35,14 @@ from cimlib.methods.placement_costs import Weighting, fault_map, row_costs, sens
 from cimlib.methods.retraining import Retraining, adjusted
 from cimlib.methods.schedule import Schedule, State, greedy
 from cimlib.methods.snapshots import IRS, Hook, snapshot_heads
+from cimlib.methods.uncertainty import Posterior, Redrawn, posterior, shrink
 
 __all__ = [
     "IRS",
     "OVF",
     "AdapterTraining",
     "BatchNorms",
+    "BiasRows",
     "Change",
     "CorrectNet",
     "Decay",
@@ -45,14 +50,19 @@ __all__ = [
     "Hook",
     "NegativeFeedback",
     "NoiseAveraging",
+    "Posterior",
+    "Redrawn",
     "Retraining",
     "Schedule",
     "Sign",
     "State",
     "Temperature",
+    "Trim",
     "Updated",
     "Weighting",
     "adjusted",
+    "at_rest",
+    "bias_rows",
     "compensate",
     "decay_factors",
     "distil",
@@ -63,9 +73,12 @@ __all__ = [
     "mapped_jointly",
     "mix_batchnorm",
     "on_device",
+    "posterior",
     "recalibrate_batchnorm",
     "regress_columns",
     "row_costs",
     "sensitivity",
+    "shrink",
     "snapshot_heads",
+    "trim",
 ]

@@ -2,11 +2,12 @@
 
 ``base``: the face, and how remedies compose. ``chips``: chips as remedies see them; ``inspection``: kinds
 whose tests err. ``budget``: images, training, reading, and what was spent. ``ahead``: training for chips in
-general; ``cells``: mapping, retraining, pulses; ``drift``: compensation and digital stages on a chip;
-``before_drift``: stages trained ahead of all chips.
+general; ``cells``: mapping, retraining, pulses; ``amplifiers``: biases trimmed; ``drift``: compensation and
+digital stages on a chip; ``before_drift``: stages trained ahead of all chips.
 """
 
 from cimlib.remedies.ahead import NoiseTraining
+from cimlib.remedies.amplifiers import BiasTrim
 from cimlib.remedies.base import STEPS, Case, Composed, Knowledge, Remedy, Step, Treated
 from cimlib.remedies.before_drift import CommonChange, Instances, StagesTrainedAhead
 from cimlib.remedies.budget import Budget, Costs, Samples
@@ -27,6 +28,7 @@ __all__ = [
     "STEPS",
     "Adjusted",
     "BatchNormStatistics",
+    "BiasTrim",
     "Budget",
     "CalibratedStages",
     "Case",

@@ -10,7 +10,7 @@
 
 from cimlib.training.fit import History, OptimizerFactory, accuracy, fit, right
 from cimlib.training.measured_pulses import MeasuredPulses, fit_pulses
-from cimlib.training.objectives import Batch, CrossEntropy, Objective
+from cimlib.training.objectives import Batch, CrossEntropy, Objective, Penalised
 from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding, Rule
 from cimlib.training.pulses import LABEL_MAX, Pulses, curvature
 from cimlib.training.replicas import Replicas, resample
@@ -25,6 +25,7 @@ __all__ = [
     "Objective",
     "OptimizerFactory",
     "Pair",
+    "Penalised",
     "PulseOptimizer",
     "Pulses",
     "Replicas",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,6 +61,44 @@ class CrossEntropy(Objective):
         if self.scale != 1:
             logits = self.scale * logits
         return F.cross_entropy(logits, labels, reduction="sum") / len(y)
+
+
+class Penalised(Objective):
+    r"""Another objective and an L1 penalty on the weights: :math:`\mathcal L + \lambda \sum |w|`.
+
+    Over all weights of layers, those of a bias row with them; digital biases are none. Behind amplifiers it
+    is a tolerance of offsets (derived): a converter multiplies its own by the noise gain, which is
+    :math:`1 + \sum |w|` of its side where :math:`|w| = 1` is the feedback and cells of no weight are open.
+
+    Args:
+        objective: what is penalised.
+        l1: λ ≥ 0; at 0 the loss is the other's.
+
+    Raises ``ValueError`` for an ``l1`` out of range and, before training, for a network that is trained in
+    its arrays: its conductances are no weights.
+    """
+
+    def __init__(self, objective: Objective, l1: float) -> None:
+        require(0 <= l1 < float("inf"), "l1", l1, "0 ≤ l1 < ∞")
+        self.objective, self.l1 = objective, l1
+
+    def setup(self, model: nn.Module) -> None:
+        in_array = [name for name, _ in model.named_parameters() if name.endswith("conductance")]
+        require(not (self.l1 and in_array), "model", in_array, "a network whose weights are its parameters")
+        self.objective.setup(model)
+
+    def parameters(self, model: nn.Module) -> Iterable[nn.Parameter]:
+        return self.objective.parameters(model)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        loss = self.objective(model, batch)
+        if not self.l1:
+            return loss
+        weights = [p for name, p in model.named_parameters() if name.endswith("weight") and p.dim() > 1]
+        return loss + self.l1 * torch.stack([weight.abs().sum() for weight in weights]).sum()
+
+    def teardown(self, model: nn.Module) -> None:
+        self.objective.teardown(model)
 
 
 def labelled(data: Batch) -> Batch:

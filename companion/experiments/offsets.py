@@ -1,8 +1,9 @@
 """Amplifiers that are off: networks deployed on chips, and trained inside an emulator of each chip.
 
 Used by *Hardware-conscious training* and, on Iris, by *Offsets on Iris*. Three accuracies a chip:
-*offline*, trained and read without offsets; *deployed*, the same weights on the chip; *updated*, trained
-on in an emulator of that chip, then programmed.
+*offline*, trained ahead of all chips and read without offsets; *deployed*, the same weights on the chip;
+*updated*, with what was done for that chip: trained on in an emulator of it, all weights or the biases alone,
+then programmed; or its biases trimmed.
 """
 
 from __future__ import annotations
@@ -15,29 +16,39 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 
 from cimlib.arrays import Array, DoubleArray, SingleArray
-from cimlib.chip import Crossbar, Evaluation, Hardware, crossbars, fabricate, plain_state
+from cimlib.bench import noise_gains
+from cimlib.chip import Crossbar, Evaluation, Hardware, crossbars
 from cimlib.circuits import OpAmp
 from cimlib.datasets import load
 from cimlib.devices import Lognormal, require
+from cimlib.methods import BiasRows
 from cimlib.networks import mlp
-from cimlib.remedies import Budget, Case, Chip, Composed, Remedy, Retrained
-from cimlib.remedies.inspection import Emulated
-from cimlib.training import Batch, CrossEntropy, OptimizerFactory
+from cimlib.remedies import (
+    BiasTrim,
+    Budget,
+    Case,
+    Chip,
+    Composed,
+    Costs,
+    Emulated,
+    NoiseTraining,
+    Remedy,
+    Retrained,
+)
+from cimlib.training import Batch, CrossEntropy, Objective, OptimizerFactory, Penalised
+from companion import definitions
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, one_of
-from companion.tasks.results import RIGHT, stacked
+from companion.tasks.kept import weights
+from companion.tasks.results import RIGHT, rounded, stacked
 
 WIDTHS = {"digits": (64, 32, 10), "mnist": (784, 256, 128, 10)}
-
-
 # µS, V: the range (and V_0, a supply of 1 V) of JJAP 2024 as quoted by its author's repository; AT_ZERO and
 # the gain of 1369 read in a configuration of its code, SPAN in another one, none of them known from the
 # paper; RAILS are ours
 G_MIN, G_MAX, SPAN, AT_ZERO, RAILS = 10.0, 1000.0, 0.35, 0.4859, (0.05, 0.95)
-
-
 STRUCTURES: dict[str, Array] = {
     "double": DoubleArray(G_MIN, G_MAX, zero_state=True),
     "single, column": SingleArray(G_MIN, G_MAX),
@@ -76,11 +87,14 @@ def in_range(weights: Iterable[tuple[torch.Tensor, float]], lr: float) -> Optimi
 class Params:
     """``offset``: σ(V_os), V, one draw an amplifier. ``g_load``: of the first layer, µS; ``loads``:
     ``"equal"`` in all layers, or in proportion to ``"rows"``. ``g_constant``: of the constant term in the
-    first layer, µS, in proportion to rows in the others; 0 for ``g_load``. ``fluctuation``: σ of ln g of
-    every cell once programmed, which the emulator does not know. ``error``: std of a reading when the
-    amplifiers are measured, V. ``start``: of the update, ``"offline"`` weights or from ``"scratch"``.
-    ``n_update``: images of the update. ``lr``: fraction of the largest weight, halved for the update.
-    ``sharpness``: of the softmax. Chips are 0 … ``chips - 1``."""
+    first layer, µS, in proportion to rows in the others; 0 for ``g_load``. ``expected``: σ(V_os), V, of the
+    offsets drawn anew at every batch offline. ``l1``: penalty λ Σ|w| in every training, a weight of 1 being
+    the feedback. ``fluctuation``: σ of ln g of every cell once programmed, which the emulator does not know.
+    ``error``: std of a reading, V, of an amplifier that is measured or a neuron that is trimmed. ``update``:
+    of all ``"weights"`` or the ``"biases"`` in the emulator, or a ``"trim"``. ``start``: of the update,
+    ``"offline"`` weights or from ``"scratch"``. ``update_epochs``: of a trim, readings of each neuron.
+    ``n_update``: images of the update. ``lr``: fraction of the largest weight; ``update_lr``: that of the
+    update, 0 for half. ``sharpness``: of the softmax. Chips are 0 … ``chips - 1``."""
 
     scale: Scale = "quick"
     dataset: Annotated[str, one_of(WIDTHS)] = "digits"
@@ -90,8 +104,11 @@ class Params:
     g_load: Positive = 1000.0
     loads: Literal["equal", "rows"] = "equal"
     g_constant: NonNegative = 0.0
+    expected: NonNegative = 0.0
+    l1: NonNegative = 0.0
     fluctuation: NonNegative = 0.0
     error: NonNegative = 0.0
+    update: Literal["weights", "biases", "trim"] = "weights"
     start: Literal["offline", "scratch"] = "offline"
     epochs: Count = 30
     update_epochs: Count = 10
@@ -99,6 +116,7 @@ class Params:
     n_update: Count = 1000
     images: Count = 300
     lr: Positive = 0.005
+    update_lr: NonNegative = 0.0
     batch: Count = 64
     sharpness: Positive = 10.0
     leak: float = 0.02
@@ -107,7 +125,9 @@ class Params:
 
     def __post_init__(self) -> None:
         require(self.n_update <= self.n_train, "n_update", self.n_update, f"≤ n_train = {self.n_train}")
-        self.circuit(self.offset), Lognormal(self.fluctuation), CrossEntropy(self.sharpness)
+        whole = self.start == "offline" or self.update == "weights"
+        require(whole, "update", self.update, "'weights' from scratch, where biases alone are no network")
+        self.circuit(self.offset), Lognormal(self.fluctuation), self.objective()
 
     def circuit(self, offset: float) -> OpAmp:
         """The amplifiers at a spread ``offset`` of their offsets, V."""
@@ -132,10 +152,23 @@ class Params:
         """The untrained network on chips of that spread."""
         return self.kind(offset, fluctuation).program(self.blank())
 
+    def objective(self) -> Objective:
+        """What every training minimises."""
+        plain = CrossEntropy(self.sharpness)
+        return Penalised(plain, self.l1) if self.l1 else plain
+
+    def ahead(self) -> Remedy:
+        """The offline training, for chips of which nothing is known but what is expected of them all."""
+        expected = self.kind(self.expected)
+        return NoiseTraining(self.epochs, self.lr, self.n_train, self.objective(), expected)
+
     def treatments(self) -> dict[str, Remedy]:
-        """What is compared: nothing, and training on in an emulator of the chip."""
-        objective = CrossEntropy(self.sharpness)
-        updated = Retrained(self.update_epochs, self.lr / 2, self.n_update, objective)
+        """What is compared: nothing, and what is done for one chip."""
+        if self.update == "trim":
+            return {"deployed": Composed(), "updated": BiasTrim(self.error, self.update_epochs, self.seed)}
+        objective = BiasRows(self.objective()) if self.update == "biases" else self.objective()
+        lr = self.update_lr or self.lr / 2
+        updated = Retrained(self.update_epochs, lr, self.n_update, objective)
         return {"deployed": Composed(), "updated": updated}
 
 
@@ -158,6 +191,12 @@ def largest(layer: Crossbar) -> float:
     """The weight that the full range of the layer's cells holds."""
     assert layer.hardware.array.w_max is not None
     return layer.hardware.array.w_max
+
+
+def targets(model: nn.Module) -> Tensor:
+    """The conductances that the cells of ``model`` are asked for, (cells,)."""
+    layers = crossbars(model)
+    return torch.cat([layer.hardware.array.target(layer.weight.detach()).cells.flatten() for layer in layers])
 
 
 @plain(frozen=True)
@@ -187,18 +226,25 @@ class Emulating(Budget):
 # what the offline network does not depend on, so that one is trained for many points of a sweep
 NOT_OFFLINE: dict[str, Any] = {
     name: getattr(Params(), name)
-    for name in ("offset", "fluctuation", "error", "start", "update_epochs", "images", "chips")
-} | {"n_update": 1}
+    for name in ("offset", "fluctuation", "error", "update", "update_lr", "start", "update_epochs", "images")
+} | {"n_update": 1, "chips": 1, "scale": "quick"}
 
 
 @cache
 def _offline(params: Params) -> nn.Module:
-    """The network trained without offsets, on the hardware without offsets."""
-    model = fabricate(params.on_hardware(0.0), 0)
-    budget = Emulating(params.dataset, params.batch, params.seed, validated=False)
-    objective, batch = CrossEntropy(params.sharpness), budget.images(params.n_train)
-    budget.train(model, objective, batch, epochs=params.epochs, lr=params.lr)
+    """The digital network trained ahead of all chips; kept on disk, for other updates of the same."""
+    model = params.blank()
+    model.load_state_dict(weights(_trained, params, CODE))
     return model
+
+
+def _trained(params: Params, code: str, version: str, threads: int) -> dict[str, Tensor]:
+    """The weights of the offline network; the rest is what else decides their bits."""
+    budget = Emulating(params.dataset, params.batch, params.seed, validated=False)
+    return params.ahead().prepare(params.blank(), params.kind(0.0), budget, Costs()).state_dict()
+
+
+CODE = definitions.digest(__name__, "_trained")
 
 
 def run(params: Params) -> dict[str, Any]:
@@ -206,26 +252,34 @@ def run(params: Params) -> dict[str, Any]:
 
     Returns test accuracies, %: ``offline`` (1,), ``deployed`` and ``updated`` (chips,), and ``lost``
     (chips,): offline minus updated, points; ``validation_error`` (chips,) of the updated networks as
-    their emulators see them, %, and ``offline_validation_error`` (1,); ``curve`` (update_epochs, chips):
-    the emulators' validation accuracy after each epoch, %. ``right``: which images the three accuracies are
-    right about, (values, images).
+    their emulators see them, trimmed ones as they are, %, and ``offline_validation_error`` (1,); ``curve``
+    (update_epochs, chips): the emulators' validation accuracy after each epoch, %, none of a trim;
+    ``rewritten`` (chips,): cells that the update asks for another conductance, %; ``noise_gain`` and
+    ``most_noise_gain`` (layers, sides): mean and largest of the offline network's converters. ``right``:
+    which images the three accuracies are right about, (values, images).
     """
-    offline = _offline(replace(params, **NOT_OFFLINE))
+    trained = _offline(replace(params, **NOT_OFFLINE))
     budget = Emulating(params.dataset, params.batch, params.seed)
     check, test = budget.validation(), load(params.dataset, "test", params.images)
+    offline = Chip(params.kind(0.0), 0).holds(trained)
     before = budget.read(offline, test, [0])
-    trained = params.blank()
-    trained.load_state_dict(plain_state(offline))
+    gains = noise_gains(offline).values()
     starts = {"deployed": trained, "updated": trained if params.start == "offline" else params.blank()}
     found: dict[str, list[Evaluation]] = {name: [] for name in starts}
-    curves = []
+    curves, errors, rewritten = [], [], []
     kind = params.kind(params.offset, params.fluctuation)
     for chip in range(params.chips):
+        asked = []
         for name, remedy in params.treatments().items():
             case = Case(starts[name], Chip(kind, chip), budget)
             model = remedy.act(case.model(), case)
             found[name].append(budget.read(model, test, [chip]))
-        curves.append([accuracy for (accuracy,) in case.costs.histories[-1].validation])
+            asked.append(targets(model))
+        rewritten.append(round(float(100 * (asked[0] != asked[1]).double().mean()), 3))
+        curve = [accuracy for history in case.costs.histories for (accuracy,) in history.validation]
+        seen_by = [curve[-1]] if curve else budget.read(model, check, [chip]).accuracy.tolist()
+        errors += [round(100 - accuracy, 3) for accuracy in seen_by]
+        curves.append(curve)
     seen = {name: stacked(readings) for name, readings in {"offline": [before], **found}.items()}
     deployed, updated = (100 * seen[name].mean(1) for name in starts)
     return {
@@ -233,8 +287,11 @@ def run(params: Params) -> dict[str, Any]:
         "deployed": deployed.round(3).tolist(),
         "updated": updated.round(3).tolist(),
         "lost": (before.accuracy[0] - updated).round(3).tolist(),
-        "validation_error": [round(100 - curve[-1], 3) for curve in curves],
+        "validation_error": errors,
         "offline_validation_error": (100 - budget.read(offline, check, [0]).accuracy).round(3).tolist(),
         "curve": [[round(value, 2) for value in epoch] for epoch in zip(*curves, strict=True)],
+        "rewritten": rewritten,
+        "noise_gain": [rounded(n.mean(1)) for n in gains],
+        "most_noise_gain": [rounded(n.amax(1)) for n in gains],
         RIGHT: seen,
     }

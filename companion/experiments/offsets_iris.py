@@ -7,7 +7,8 @@ chip of its own; see :mod:`companion.experiments.offsets` for what is compared.
 from __future__ import annotations
 
 from dataclasses import dataclass as plain
-from typing import Annotated, Any
+from math import inf
+from typing import Annotated, Any, Literal
 
 from pydantic.dataclasses import dataclass
 from torch import nn
@@ -16,6 +17,7 @@ from cimlib import Hardware, fit
 from cimlib.bench import measured
 from cimlib.chip import crossbars
 from cimlib.circuits import OpAmp
+from cimlib.methods import Redrawn, posterior, shrink, trim
 from cimlib.training import Batch, CrossEntropy, Replicas, accuracy
 from companion.experiments.offsets import AT_ZERO, RAILS, SPAN, STRUCTURES, design, in_range, largest
 from companion.fields import STRICT, Count, NonNegative, Positive, Scale, one_of
@@ -28,8 +30,11 @@ from companion.tasks.results import rounded
 class Params:
     """``offset``: σ(V_os), V, one draw an amplifier. ``g_load``: of every converter, µS.
     ``g_constant``: of the constant term, µS; 0 for ``g_load``. ``rails``: whether outputs are held between
-    0.05 and 0.95 V. ``error``: std of a reading when the amplifiers are measured, V. ``lr``: fraction of
-    the largest weight, halved for the update. ``sharpness``: of the softmax. Chips are the seeds."""
+    0.05 and 0.95 V. ``expected``: σ(V_os), V, of the offsets drawn anew at every batch offline. ``error``:
+    std of a reading, V, of an amplifier that is measured or a neuron that is trimmed. ``update``: of all
+    ``"weights"`` in the emulator, or a ``"trim"`` of the biases with ``update_epochs`` readings of each
+    neuron. ``lr``: fraction of the largest weight, halved for the update. ``sharpness``: of the softmax.
+    Chips are the seeds."""
 
     scale: Scale = "quick"
     structure: Annotated[str, one_of(STRUCTURES)] = "double"
@@ -38,7 +43,9 @@ class Params:
     g_load: Positive = 1000.0
     g_constant: NonNegative = 0.0
     rails: bool = True
+    expected: NonNegative = 0.0
     error: NonNegative = 0.0
+    update: Literal["weights", "trim"] = "weights"
     epochs: Count = 300
     update_epochs: Count = 100
     lr: Positive = 0.02
@@ -78,25 +85,34 @@ class Networks:
 
 
 def networks(params: Params) -> Networks:
-    """Train every seed's network offline, deploy it, and update it in an emulator of its chip."""
+    """Train every seed's network offline, deploy it, and update it in an emulator of its chip, or trim it."""
     iris = Iris.of(params.seeds, params.hidden)
     software = iris.software(epochs=200, lr=0.05)
     perfect, real = iris.chips(params.hardware(0.0)), iris.chips(params.hardware(params.offset))
-    weights = _trained(perfect, iris.train, params, params.epochs, params.lr)
+    alike = iris.chips(params.hardware(params.expected)) if params.expected else perfect
+    weights = _trained(alike, iris.train, params, params.epochs, params.lr, blind=True)
     deployed = _filled(real, weights)
-    emulators = [measured(chip, params.error, seed=seed) for seed, chip in enumerate(deployed)]
-    updated = _trained(emulators, iris.train, params, params.update_epochs, params.lr / 2)
-    offline, updated_chips = _filled(perfect, weights), _filled(real, updated)
-    return Networks(software, offline, deployed, updated_chips, iris.validation, iris.test)
+    if params.update == "trim":
+        updated = _filled(real, weights)
+        for seed, chip in enumerate(updated):
+            trim(chip, params.error, params.update_epochs, seed)
+    else:
+        emulators = [measured(chip, params.error, seed=seed) for seed, chip in enumerate(deployed)]
+        updated = _filled(real, _trained(emulators, iris.train, params, params.update_epochs, params.lr / 2))
+    return Networks(software, _filled(perfect, weights), deployed, updated, iris.validation, iris.test)
 
 
-def _trained(networks: list[nn.Module], data: Batch, params: Params, epochs: int, lr: float) -> Replicas:
-    """The networks trained side by side, full batch."""
+def _trained(
+    networks: list[nn.Module], data: Batch, params: Params, epochs: int, lr: float, blind: bool = False
+) -> Replicas:
+    """The networks trained side by side, full batch; ``blind``: they know of offsets what is expected."""
     together = Replicas(networks)
+    known = posterior(inf if blind else 0.0)
+    shrink(together, known.mean)
     bound = largest(crossbars(networks[0])[0])
     fit(
         together,
-        CrossEntropy(params.sharpness),
+        Redrawn(CrossEntropy(params.sharpness), known.spread if params.expected else 0.0),
         data,
         epochs=epochs,
         lr=lr,

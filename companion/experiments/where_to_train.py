@@ -7,12 +7,16 @@ Used by *Where to train*. What the paper means by its methods is not found; thes
   proportion, to the array, at every update.
 - ``"on-chip"``: outputs and gradients of the chip; one pulse a cell and update, by the gradient's sign.
 - ``"hardware-conscious"``: software with the amplifiers of that very chip; programmed once.
+
+Those trained in software may be trained on in the array for a few epochs more, and may know of the amplifiers
+no more than there is to know: their spread, or a reading and how wrong readings are.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from typing import Annotated, Any, Literal
 
 import torch
@@ -24,6 +28,7 @@ from cimlib import Hardware, fabricate, fit, load, program
 from cimlib.arrays import DoubleArray
 from cimlib.circuits import OpAmp
 from cimlib.devices import require
+from cimlib.methods import Redrawn, posterior, shrink
 from cimlib.networks import mlp
 from cimlib.training import (
     CrossEntropy,
@@ -48,16 +53,25 @@ TOLERANCE = 0.01  # of the range: a programmed cell this close is left alone
 @dataclass(frozen=True, config=STRICT)
 class Params:
     """``offset``: std per amplifier, V; ``mismeasured``: std of what is wrong with each offset that
-    hardware-conscious training is told, V. ``gain``: of all amplifiers, ≥ 1. ``levels``, ``potentiation``,
-    ``depression``, ``cycle_to_cycle``, ``endurance``: the cell, see :class:`~.Pulses`; the
-    default endurance was published for small steps. ``passes``: of the programming, at most. ``w_max``:
-    weight of the full range. ``lr``: of Adam in software, of the weights in situ, without meaning on the
-    chip, where ``levels`` is the step. ``batch``: images per update, 1 … 1,077."""
+    hardware-conscious training is told, V; ``believes``: it believes the ``"reading"``, or has the
+    ``"posterior"``, the reading shrunk, with what is left unknown drawn anew at every batch. ``expected``:
+    std of the offsets drawn anew at every batch offline, V. ``finish``: how the programmed array is trained
+    on, for ``finish_epochs``, at ``finish_lr`` in situ, with ``finish_batch`` images per update. ``gain``: of
+    all amplifiers, ≥ 1. ``levels``, ``potentiation``, ``depression``, ``cycle_to_cycle``, ``endurance``: the
+    cell, see :class:`~.Pulses`; the default endurance was published for small steps. ``passes``: of the
+    programming, at most. ``w_max``: weight of the full range. ``lr``: of Adam in software, of the weights in
+    situ, without meaning on the chip, where ``levels`` is the step. ``batch``: images per update."""
 
     scale: Scale = "quick"
     method: Annotated[str, one_of(METHODS)] = "hardware-conscious"
     offset: NonNegative = 0.0159
     mismeasured: NonNegative = 0.0
+    believes: Literal["reading", "posterior"] = "reading"
+    expected: NonNegative = 0.0
+    finish: Literal["none", "in-situ", "on-chip"] = "none"
+    finish_epochs: Count = 1
+    finish_lr: Positive = 0.003
+    finish_batch: Annotated[int, Field(ge=1, le=TRAIN)] = 128
     gain: Annotated[float, Field(ge=1)] = 1369.0
     levels: Count = 100
     potentiation: float = 0.0
@@ -75,7 +89,18 @@ class Params:
     def __post_init__(self) -> None:
         told = self.mismeasured == 0 or self.offset > 0
         require(told, "mismeasured", self.mismeasured, "0 if offset is")
+        blind = self.method == "offline" or self.expected == 0
+        require(blind, "expected", self.expected, f"0 with method {self.method!r}: of 'offline'")
+        once = self.method not in IN_ARRAY or self.finish == "none"
+        require(once, "finish", self.finish, f"'none' with method {self.method!r}, which is in the array")
         self.pulses()
+
+    def in_array(self) -> Params:
+        """The parameters of what is trained in the array: all, or what follows a training in software."""
+        if self.finish == "none":
+            return self
+        own = {"epochs": self.finish_epochs, "lr": self.finish_lr, "batch": self.finish_batch}
+        return replace(self, method=self.finish, finish="none", expected=0.0, **own)  # type: ignore[arg-type]
 
     def hardware(self, offset: float) -> Hardware:
         """The chip design (range, output at zero: public code of JJAP 2024; rails ours) at these offsets."""
@@ -105,7 +130,10 @@ def data(params: Params) -> dict[str, int]:
 # what training in software does not depend on, so that its networks are trained once for many kinds of cells
 CELLS: dict[str, Any] = {
     name: getattr(Params(), name)
-    for name in ("scale", "levels", "potentiation", "depression", "cycle_to_cycle", "endurance", "passes")
+    for name in (
+        *("scale", "levels", "potentiation", "depression", "cycle_to_cycle", "endurance", "passes"),
+        *("finish", "finish_epochs", "finish_lr", "finish_batch"),
+    )
 }
 
 
@@ -122,11 +150,14 @@ def networks(params: Params, offset: float, train: Literal["weight", "conductanc
     return Replicas([fabricate(network, chip) for chip, network in enumerate(designed)])
 
 
-def train(params: Params, model: Replicas, optimizer: PulseOptimizer | None = None) -> History:
-    """The one schedule of all four methods: shuffled batches, cross-entropy of sharpened logits."""
+def train(
+    params: Params, model: Replicas, optimizer: PulseOptimizer | None = None, unknown: float = 0.0
+) -> History:
+    """The one schedule of all four methods: shuffled batches, cross-entropy of sharpened logits. ``unknown``:
+    std of the offsets around those that ``model`` holds, in those of the design."""
     return fit(
         model,
-        CrossEntropy(scale=SHARPNESS),
+        Redrawn(CrossEntropy(scale=SHARPNESS), unknown),
         images(params, "train"),
         epochs=params.epochs,
         lr=params.lr,
@@ -139,14 +170,22 @@ def train(params: Params, model: Replicas, optimizer: PulseOptimizer | None = No
 
 @lru_cache(maxsize=64)
 def software(params: Params) -> tuple[Replicas, History]:
-    """Networks trained in software behind amplifiers with these offsets, as they are told; kept."""
+    """Networks trained in software behind amplifiers with these offsets, as they are told; kept.
+
+    Offline without offsets, or with those that are expected: then nothing is known but their spread.
+    """
+    if params.method == "offline":
+        params = replace(params, offset=params.expected, mismeasured=0.0)
     model = networks(params, params.offset, "weight")
     wrong = params.mismeasured / params.offset if params.mismeasured else 0.0
     generator = torch.Generator().manual_seed(0)
     for name, z in model.named_buffers():
         if "circuit/" in name and not name.endswith("_gain"):
             z.add_(wrong * torch.randn(z.shape, generator=generator))
-    return model, train(params, model)
+    error = wrong if params.believes == "posterior" else 0.0
+    known = posterior(inf if params.expected else error)
+    shrink(model, known.mean)
+    return model, train(params, model, unknown=known.spread)
 
 
 def write(model: Replicas, chips: Replicas, params: Params) -> PulseOptimizer:
@@ -180,22 +219,22 @@ def run(params: Params) -> dict[str, Any]:
     """Train for every chip by one method, and read what the chips make of it.
 
     In-array methods start from initial weights programmed as the others program theirs. Returns, a
-    value per chip: ``accuracy`` on the test images and ``trained``, what training itself saw of it
+    value per chip: ``accuracy`` on the test images and ``trained``, what the last training itself saw of it
     (software: before programming), %; ``validation_error`` where training is, %; ``pulses`` and
     ``writes`` per cell, mean; ``most_pulses`` and ``most_writes`` of any cell; ``worn``: cells at the
     end of their life, %. ``curve`` (10, chips): validation error at each tenth of training, %. ``right``:
     which test images the accuracy is right about, (chips, images).
     """
-    in_array, conscious = params.method in IN_ARRAY, params.method == "hardware-conscious"
-    if in_array:
+    if params.method in IN_ARRAY:
         source, history = networks(params, 0.0, "weight"), History()
     else:
-        unknown = {} if conscious else {"offset": 0.0, "mismeasured": 0.0}
+        unknown = {"offset": 0.0, "mismeasured": 0.0} if params.method == "offline" else {}
         source, history = software(replace(params, **CELLS | unknown))
-    chips = networks(params, params.offset, "conductance")
-    optimizer = write(source, chips, params)
-    if in_array:
-        source, history = chips, train(params, chips, optimizer)
+    array = params.in_array()
+    chips = networks(array, params.offset, "conductance")
+    optimizer = write(source, chips, array)
+    if array.method in IN_ARRAY:
+        source, history = chips, train(array, chips, optimizer)
     test, check = images(params, "test"), images(params, "val")
     counts = {
         name: torch.cat([optimizer.state[p][name].flatten(1) for p in chips.parameters()], 1)

@@ -10,10 +10,11 @@ kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from joblib import Memory
@@ -27,6 +28,7 @@ from companion import definitions
 from companion.tasks.results import Right, stacked
 from companion.tasks.task import Task
 
+Trained = TypeVar("Trained", bound=Hashable)
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "networks"
 CODE = definitions.digest(__name__, "_weights")  # at import: what will train, whatever becomes of its files
 BEFORE = definitions.digest(__name__, "_just_programmed")
@@ -39,6 +41,14 @@ def digital(task: Task) -> nn.Module:
     weights = _memory().cache(_weights)(task, CODE, torch.__version__, torch.get_num_threads())
     model.load_state_dict(weights)
     return model.eval()
+
+
+def weights(
+    train: Callable[[Trained, str, str, int], dict[str, Tensor]], params: Trained, code: str
+) -> dict[str, Tensor]:
+    """The weights that ``train`` makes of ``params``, by the ``code`` of that digest: made once, and kept."""
+    kept: dict[str, Tensor] = _memory().cache(train)(params, code, torch.__version__, torch.get_num_threads())
+    return kept
 
 
 def just_programmed(

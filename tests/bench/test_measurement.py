@@ -9,8 +9,8 @@ from torch import nn
 
 from cimlib import Hardware, evaluate, fabricate, fit, fresh, program
 from cimlib.arrays import DoubleArray, SingleArray
-from cimlib.bench import measured, offsets
-from cimlib.chip import fabricated
+from cimlib.bench import measured, noise_gains, offsets
+from cimlib.chip import crossbars, fabricated
 from cimlib.circuits import Ideal, OpAmp, Wires
 from cimlib.devices import Gaussian
 from cimlib.networks import mlp
@@ -308,6 +308,8 @@ def test_a_single_layer_can_be_measured():
         (lambda m: measured(mlp(4, 3), 1e-3), ["model", "program(model, hardware)"]),
         (lambda m: measured(chip(Ideal()), 1e-3), ["model", "Ideal()", "OpAmp"]),
         (lambda m: measured(chip(Wires(1.0, 1.0, REAL)), 1e-3), ["model", "Wires", "OpAmp"]),
+        (lambda m: noise_gains(mlp(4, 3)), ["model", "program(model, hardware)"]),
+        (lambda m: noise_gains(chip(Ideal())), ["model", "Ideal()", "OpAmp"]),
         (lambda m: offsets(mlp(4, 3)), ["model", "program(model, hardware)"]),
         (lambda m: offsets(chip(Wires(1.0, 1.0, REAL))), ["model", "Wires", "OpAmp"]),
         (lambda m: offsets(fresh(m)), ["model", "fabricate(model, chip)"]),
@@ -329,3 +331,35 @@ def test_an_emulator_cannot_pass_for_a_chip():
     assert all(torch.equal(value, held[name]) for name, value in offsets(emulator).items())
     with pytest.raises(RuntimeError, match="fabricate"):
         offsets(fabricate(model, None))
+
+
+# --- noise gains ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: array.structure)
+@pytest.mark.parametrize("g_load", [None, 50.0])
+def test_a_noise_gain_is_what_multiplies_the_offset_of_a_converter(array, g_load):
+    """By finite differences of the layer's output in each converter's offset, off the rails, gain ∞."""
+    model = chip(replace(REAL, gain=float("inf"), gain_spread=0.0, g_load=g_load), array)
+    found = noise_gains(model)
+    for layer in crossbars(model):
+        x = torch.rand(1, layer.weight_shape[1], dtype=torch.float64)
+        slot, sides = layer.get_buffer("circuit/converter"), found[layer.name]
+        for side, sign in enumerate((-1, 1) if array.structure == "pair" else (1,)):
+            mine = slot[side] if array.structure == "pair" else slot
+            before = layer(x).detach()
+            mine += 1e-3
+            moved = (layer(x).detach() - before)[0] / (1e-3 * REAL.offset / REAL.span)
+            mine -= 1e-3
+            expected = sign * moved if array.structure != "column" else -moved
+            torch.testing.assert_close(sides[side], expected, rtol=1e-6, atol=0)
+
+
+def test_of_a_pair_with_open_cells_it_is_one_and_the_weights_of_its_side():
+    array = DoubleArray(1.0, 1000.0, w_max=1.0, zero_state=True)
+    model = chip(array=array)
+    for layer in crossbars(model):
+        weight = layer.weight.detach()
+        weight = weight * (weight.abs() >= 1e-3)
+        expected = torch.stack([1 + side.clamp(min=0).sum(1) for side in (weight, -weight)])
+        torch.testing.assert_close(noise_gains(model)[layer.name], expected)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import run
 
+from companion import experiments
 from companion.experiments import where_to_train
 
 SMALL = {"chips": 3, "epochs": 4}
@@ -58,3 +59,46 @@ def test_a_life_that_training_in_the_array_uses_up_is_long_enough_to_be_programm
     fresh, worn = (trained("hardware-conscious", endurance=life) for life in (1e11, 100.0))
     assert worn["worn"] < 10
     assert worn["accuracy"] == fresh["accuracy"]
+
+
+def test_offline_training_that_expects_offsets_needs_no_chip_and_loses_less():
+    plain, expecting = (trained("offline", epochs=15, expected=expected) for expected in (0.0, 0.0159))
+    assert expecting["accuracy"] > plain["accuracy"] + 3
+    assert expecting["most_pulses"] <= 100  # programmed once
+
+
+def test_an_emulator_that_knows_its_error_is_better_than_one_that_believes_its_readings():
+    believing, knowing = (
+        trained("hardware-conscious", epochs=15, mismeasured=0.0159, believes=believes)
+        for believes in ("reading", "posterior")
+    )
+    assert knowing["accuracy"] > believing["accuracy"] + 3
+    exact = [
+        run("where_to_train", {"method": "hardware-conscious", **SMALL, "believes": believes})
+        for believes in ("reading", "posterior")
+    ]
+    assert exact[0] == exact[1]
+
+
+@pytest.mark.parametrize("finish", where_to_train.IN_ARRAY)
+def test_a_few_updates_in_the_array_mend_a_start_that_knew_nothing(finish):
+    short = trained("offline", epochs=8)
+    done = trained("offline", epochs=8, finish=finish, finish_epochs=2, finish_lr=0.01)
+    assert done["accuracy"] > short["accuracy"] + 3
+    assert done["trained"] == done["accuracy"]  # it is trained where it is read
+    updates = 2 * -(-where_to_train.TRAIN // 128)
+    assert short["most_writes"] < done["most_writes"] <= short["most_writes"] + updates
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"method": "hardware-conscious", "expected": 0.01}, "expected = 0.01"),
+        ({"method": "on-chip", "finish": "in-situ"}, "finish = 'in-situ'"),
+        ({"finish_batch": 2000}, "finish_batch = 2000"),
+        ({"believes": "nothing"}, "believes = 'nothing'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_any_work(given, word):
+    with pytest.raises(ValueError, match=word):
+        experiments.run("where_to_train", given)
