@@ -2,7 +2,8 @@
 
 - :mod:`~cimlib.arrays.base`: what every array is.
 - :mod:`~cimlib.arrays.pairs`: two arrays, one subtracted from the other.
-- :mod:`~cimlib.arrays.single`: one array and a fixed reference.
+- :mod:`~cimlib.arrays.single`: one array and a fixed reference; :mod:`~cimlib.arrays.parallel`: the same
+  with several cells side by side for each weight.
 - :mod:`~cimlib.arrays.sliced`: the bits of a weight in several cells.
 - :mod:`~cimlib.arrays.multilevel`: weights with errors of their own, spreads that depend on the level.
 - :mod:`~cimlib.arrays.inventory`: the parts of an array, and its power.
@@ -12,6 +13,7 @@ from cimlib.arrays.base import Array, Conductances, Structure
 from cimlib.arrays.inventory import Inventory, power
 from cimlib.arrays.multilevel import RATIOS, LevelSpread, SignedArray
 from cimlib.arrays.pairs import DoubleArray
+from cimlib.arrays.parallel import ParallelArray
 from cimlib.arrays.single import SingleArray
 from cimlib.arrays.sliced import BitSliced
 
@@ -23,6 +25,7 @@ __all__ = [
     "DoubleArray",
     "Inventory",
     "LevelSpread",
+    "ParallelArray",
     "SignedArray",
     "SingleArray",
     "Structure",

@@ -10,7 +10,7 @@ from companion.tasks import iris
 
 
 def test_without_errors_every_structure_classifies_like_software():
-    for structure in deployed.STRUCTURES:
+    for structure in deployed.PROGRAMMED:
         result = run("deployed", {"structure": structure, **TINY["deployed"]})
         assert result["error"] == result["digital_error"]
         assert result["spread"] == [0.0] * 3

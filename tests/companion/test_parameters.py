@@ -84,7 +84,7 @@ VALUES = {
         "side": [16, 32],
     },
     "deployed": {
-        "structure": list(deployed.STRUCTURES),
+        "structure": list(deployed.PROGRAMMED),
         "gaussian": [0.0, 0.1, 0.3],
         "lognormal": [0.0, 0.3, 1.0],
         "stuck_on": [0.0, 0.1, 0.3],
