@@ -7,6 +7,7 @@
 - :mod:`~cimlib.arrays.sliced`: the bits of a weight in several cells.
 - :mod:`~cimlib.arrays.multilevel`: weights with errors of their own, spreads that depend on the level.
 - :mod:`~cimlib.arrays.inventory`: the parts of an array, and its power.
+- :mod:`~cimlib.arrays.spread`: how far weights spread, in closed form.
 """
 
 from cimlib.arrays.base import Array, Conductances, Structure
@@ -16,6 +17,7 @@ from cimlib.arrays.pairs import DoubleArray
 from cimlib.arrays.parallel import ParallelArray
 from cimlib.arrays.single import SingleArray
 from cimlib.arrays.sliced import BitSliced
+from cimlib.arrays.spread import Spread, clipped_moments, weight_spread
 
 __all__ = [
     "RATIOS",
@@ -28,6 +30,9 @@ __all__ = [
     "ParallelArray",
     "SignedArray",
     "SingleArray",
+    "Spread",
     "Structure",
+    "clipped_moments",
     "power",
+    "weight_spread",
 ]

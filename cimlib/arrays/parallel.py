@@ -22,8 +22,8 @@ class ParallelArray(SingleArray):
 
     With two cells it has as many as a pair, and the same additive error. The two-sided pair holds
     :math:`\bar g + d` and :math:`\bar g - d`; turn the second about the middle of the range, error and all,
-    and the pair is this array. So the two are equal under every error that is symmetric about the middle,
-    a clipped additive one, say, and differ where it is not: two cells stuck on add here, and cancel in a pair.
+    and the pair is this array. So the two are equal under every error that is symmetric about the middle, a
+    clipped additive one, say. They differ where it is not: two cells stuck on add here, and cancel in a pair.
     Derived here.
 
     The reference stays one conductance a row; its converter has :math:`m` times the gain.

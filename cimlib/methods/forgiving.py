@@ -7,8 +7,8 @@ counts is the error behind the best factor,
 .. math:: J = \sum_j \min_{\gamma_j \ge 0} \sum_p \alpha_{pj}\,(\gamma_j \hat w_{pj} - w_{pj})^2, \qquad
     \gamma_j = \frac{\sum_p \alpha_{pj}\, w_{pj} \hat w_{pj}}{\sum_p \alpha_{pj}\, \hat w_{pj}^2},
 
-without α the squared length of :math:`w_j` times the squared sine of its angle to :math:`\hat w_j`: a column that
-is twice too large costs nothing. A factor that all columns of a layer share is forgiven by a layer's one
+without α the squared length of :math:`w_j` times the squared sine of its angle to :math:`\hat w_j`: a column
+that is twice too large costs nothing. A factor that all columns of a layer share is forgiven by a layer's one
 :math:`\gamma`.
 
 **How it is minimised.** For given factors it is an assignment problem like that of
@@ -17,8 +17,8 @@ is twice too large costs nothing. A factor that all columns of a layer share is 
 
 **When it helps.** Where errors have a common sign: lognormal cells are too large by
 :math:`e^{\sigma^2/2}` in the mean, cells stuck off take away. The usual cost then prefers rows whose cells
-conduct too little, as an error downwards is bounded by the weight and one upwards is not. It helps only if the
-factor is mended, or does not matter, as in a network without biases up to its largest output. Derived here.
+conduct too little, as an error downwards is bounded by the weight and one upwards is not. It helps only if
+the factor is mended, or does not matter, as in a network of ReLUs without biases. Derived here.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def mapped_forgiving(
     """A copy of a network on its chip, its rows placed where weights suffer least but for a common factor.
 
     Args:
-        model: a network on hardware that holds a chip, all of which is known; it is not changed. Columns lie as
-            they are, in their own order.
+        model: a network on hardware that holds a chip, all of which is known; it is not changed. Its columns
+            lie in their own order, and stay there.
         per: whether each ``"column"`` or each ``"layer"`` has a factor of its own.
         weighting: α; see :func:`~.mapped`, as for ``spares`` and ``tile``.
 

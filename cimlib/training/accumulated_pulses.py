@@ -1,7 +1,7 @@
 r"""Training in the array with past gradients in digital memory: momentum, and mixed precision.
 
-Of an asymmetric cell each write forgets a little, and plain descent writes at every update. Gradients that are
-remembered elsewhere need fewer writes. Here they are numbers in digital memory, one or two a weight;
+Of an asymmetric cell each write forgets a little, and plain descent writes at every update. Gradients that
+are remembered elsewhere need fewer writes. Here they are numbers in digital memory, one or two a weight;
 :class:`.TikiTaka` keeps them in a second array. Taught in *Training a ReRAM crossbar array*.
 """
 
@@ -14,16 +14,17 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from cimlib.devices.effects import require
-from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding, _weight_dim
+from cimlib.training.pulse_optimizer import Pair, PulseOptimizer, Rounding
 from cimlib.training.pulses import Pulses, by_direction
 
 
 class PulseMomentum(PulseOptimizer):
-    r"""Pulses by a running sum of gradients in digital memory: :math:`v \leftarrow \mu v + \partial E/\partial g`,
-    written in place of the gradient.
+    r"""Pulses by a running sum of gradients in digital memory, written in place of the gradient:
 
-    With a linear cell and infinitely many levels it is gradient descent with momentum (``torch.optim.SGD``). Needs
-    one number a weight: the two cells of a pair have opposite ones.
+    .. math:: v \leftarrow \mu v + \partial E/\partial g
+
+    With a linear cell and infinitely many levels it is gradient descent with momentum (``torch.optim.SGD``).
+    Needs one number a weight: the two cells of a pair have opposite ones.
 
     Args:
         momentum: :math:`\mu`, 0 ≤ μ < 1. Steps are :math:`1/(1-\mu)` times as long as without.
@@ -99,9 +100,9 @@ class MixedPrecision(PulseMomentum):
         \chi \leftarrow \chi - n\,\varepsilon
 
     with :math:`v` the gradient, or its running sum if there is momentum, and :math:`\varepsilon` the nominal
-    step of a pulse in its direction, :math:`\Delta G/P_{max}`. Writes are blind: what a pulse really did is not
-    read back. With linear cells, cell and memory together are gradient descent exactly, whatever the number of
-    levels; nothing is rounded away, and gradients that change sign cancel before anything is written.
+    step of a pulse in its direction, :math:`\Delta G/P_{max}`. Writes are blind: what a pulse really did is
+    not read back. With linear cells, cell and memory together are gradient descent exactly, whatever the
+    number of levels; nothing is rounded away, and gradients that change sign cancel before they are written.
     Needs one number a weight, two with momentum, and the product of inputs and errors as a number.
 
     Source: Nandakumar et al., *Mixed-precision deep learning based on computational memory*, Front.
@@ -157,7 +158,7 @@ class MixedPrecision(PulseMomentum):
             owed.select(-weight_dim - 1, 1).zero_()
         span = group["g_max"] - group["g_min"]
         step = span / by_direction(owed, float(self.cell.levels), float(self.cell.down))
-        n = (owed / step).trunc_().clamp_(-self.cell.down, self.cell.levels)
+        n: Tensor = (owed / step).trunc_().clamp_(-self.cell.down, self.cell.levels)
         owed.sub_(n * step)
         return n
 

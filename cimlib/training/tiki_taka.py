@@ -18,9 +18,9 @@ def symmetry_point(pulses: Pulses, g_min: float, g_max: float) -> float:
     r"""Conductance at which a pulse up and a pulse down undo each other, µS.
 
     There a cell ends that gets as many pulses up as down, in any order. Each write is affine in the
-    conductance, :math:`g \to g + (G_\infty - g)c`, so that the sum of one step up and one down is a line, whose
-    zero this is (derived). Where there is none in the range, as for a linear cell, or for labels of equal
-    sign and size, it is the middle of the range.
+    conductance, :math:`g \to g + (G_\infty - g)c`, so that the sum of one step up and one down is a line,
+    whose zero this is (derived). Where there is none in the range, as for a linear cell, or for labels of
+    equal sign and size, it is the middle of the range.
 
     Args:
         pulses: the cell. g_min, g_max: its range, µS.
@@ -31,9 +31,8 @@ def symmetry_point(pulses: Pulses, g_min: float, g_max: float) -> float:
     g = torch.tensor([g_min, g_max], dtype=torch.float64)
     up, down = (curvature(label) for label in (pulses.potentiation, pulses.depression))
     x_up, x_down = (torch.full_like(g, x) for x in (1 / pulses.levels, -1 / pulses.down))
-    low, high = (
-        _advance(g, x_up, up, g_min, g_max) + _advance(g, x_down, down, g_min, g_max) - 2 * g
-    ).tolist()
+    both = _advance(g, x_up, up, g_min, g_max) + _advance(g, x_down, down, g_min, g_max) - 2 * g
+    low, high = float(both[0]), float(both[1])
     span = g_max - g_min
     if abs(high - low) <= 1e-9 * span or low * high > 0:
         return (g_min + g_max) / 2
@@ -49,7 +48,8 @@ class TikiTaka(PulseOptimizer):
     where :math:`\oplus` is a write by stochastically rounded pulses, :math:`a^*` the symmetry point of its
     cells (:func:`symmetry_point`), at which the fast array starts, and :math:`j` an input, the next one after
     every ``every`` updates. Of a pair half the difference of its fast cells is read, so that what both
-    have in common drops out. The fast array is no part of the network's weights (the published :math:`\gamma = 0`).
+    have in common drops out. The fast array is no part of the network's weights, the published
+    :math:`\gamma = 0`.
 
     An asymmetric cell under pulses up and down decays to its symmetry point; so the fast array forgets old
     gradients and holds a running mean, and the slow one is written seldom and in one direction. A linear cell
@@ -68,8 +68,8 @@ class TikiTaka(PulseOptimizer):
         every: updates between two transfers, ≥ 1.
         Others: see :class:`~.PulseOptimizer`; of a pair both cells are written.
 
-    Raises ``ValueError`` for arguments out of range, and for cells that differ in their steps, as the fast ones
-    have no draws.
+    Raises ``ValueError`` for arguments out of range, and for cells that differ in their steps, as the fast
+    ones have no draws.
     """
 
     def __init__(

@@ -114,7 +114,8 @@ def run(params: Params) -> dict[str, Any]:
     """Train every seed's network by pulses, in the array and through its stuck cells.
 
     Returns ``error``, ``validation_error``, ``train_error`` (seeds,), %; ``pulses`` and ``writes``
-    (seeds,): per cell that computes, mean, those to a second array included; ``curve`` (10, seeds): validation error at each tenth of training, %.
+    (seeds,): per cell that computes, mean, those to a second array included;
+    ``curve`` (10, seeds): validation error at each tenth of training, %.
     """
     iris, hardware = Iris.of(params.seeds, params.hidden), params.hardware()
     model, array = Replicas(iris.chips(hardware, train="conductance")), hardware.array

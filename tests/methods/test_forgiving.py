@@ -50,7 +50,7 @@ def away(asked, obtained, per):
 
 
 def cheapest(layer, per):
-    """The least cost over all orders of the rows, from what each physical row makes of each row of weights."""
+    """The least cost over all orders of the rows, from what each row makes of each row of weights."""
     layer, rows = mapped(layer, rows=False), range(layer.weight_shape[1])
     made = {}
     for shift in rows:
