@@ -75,6 +75,7 @@ VALUES = {
         "chips": [2, 3],
         "first_chip": [0, 1],
         "seed": [0, 1],
+        "clip": [False, True],
     },
     "counted": {
         "network": list(counted.NETWORKS),
