@@ -33,8 +33,8 @@ BATCHES = 10  # of one evaluation, where errors are redrawn at every batch
 
 @dataclass(frozen=True, config=STRICT)
 class Params:
-    """``sigma``: std per cell, fraction of the range; ``clip`` keeps cells in it; ``train_sigma``: the same while
-    training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
+    """``sigma``: std per cell, fraction of the range; ``clip`` keeps cells in it; ``train_sigma``: the same
+    while training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
 
     scale: Scale = "quick"
     dataset: Literal["digits", "mnist"] = "digits"
