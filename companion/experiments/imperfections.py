@@ -117,6 +117,8 @@ class Params(TaskParams):
         require(written, "clip", self.clip, "True for iterations on the device at sigma > 0")
         normed = not self.batchnorm_images or (self.network != "mlp" and not self.iterations)
         require(normed, "batchnorm_images", self.batchnorm_images, "0 for 'mlp', and with iterations > 0")
+        enough, most = self.batchnorm_images <= self.n_train, f"≤ n_train = {self.n_train}"
+        require(enough, "batchnorm_images", self.batchnorm_images, most)
         placed = self.forgive == "nothing" or self.remedy in ("mapping", "both", "freezing")
         require(
             placed, "forgive", self.forgive, "'nothing' for a remedy that maps no rows, or layer by layer"
