@@ -2,7 +2,8 @@
 
 - :mod:`~cimlib.methods.negative_feedback`, :mod:`~cimlib.methods.snapshots`: negative feedback training and
   its controls; :mod:`~cimlib.methods.correctnet`: a regulariser that it is compared with.
-- :mod:`~cimlib.methods.mapping`, :mod:`~cimlib.methods.placement_costs`: a layout around broken cells.
+- :mod:`~cimlib.methods.mapping`, :mod:`~cimlib.methods.placement_costs`: a layout around broken cells;
+  :mod:`~cimlib.methods.forgiving`: one that forgives a common factor.
 - :mod:`~cimlib.methods.retraining`, :mod:`~cimlib.methods.freezing`,
   :mod:`~cimlib.methods.device_updates`: training for one chip whose errors are known.
 - :mod:`~cimlib.methods.bias_rows`, :mod:`~cimlib.methods.uncertainty`: amplifiers that are off, mended by one
@@ -17,6 +18,7 @@ from cimlib.methods.compensation import compensate, mix_batchnorm, recalibrate_b
 from cimlib.methods.correctnet import CorrectNet
 from cimlib.methods.device_updates import Updated, on_device
 from cimlib.methods.distillation import AdapterTraining, distil
+from cimlib.methods.forgiving import mapped_forgiving
 from cimlib.methods.freezing import Frozen, frozen
 from cimlib.methods.least_squares import regress_columns
 from cimlib.methods.mapping import mapped, mapped_jointly
@@ -70,6 +72,7 @@ __all__ = [
     "frozen",
     "greedy",
     "mapped",
+    "mapped_forgiving",
     "mapped_jointly",
     "mix_batchnorm",
     "on_device",

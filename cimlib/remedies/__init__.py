@@ -2,8 +2,9 @@
 
 ``base``: the face, and how remedies compose. ``chips``: chips as remedies see them; ``inspection``: kinds
 whose tests err. ``budget``: images, training, reading, and what was spent. ``ahead``: training for chips in
-general; ``cells``: mapping, retraining, pulses; ``amplifiers``: biases trimmed; ``drift``: compensation and
-digital stages on a chip; ``before_drift``: stages trained ahead of all chips.
+general; ``cells``: mapping, retraining, pulses; ``forgiving``: another mapping; ``amplifiers``: biases
+trimmed; ``drift``: compensation and digital stages on a chip; ``before_drift``: stages trained ahead of all
+chips.
 """
 
 from cimlib.remedies.ahead import NoiseTraining
@@ -22,6 +23,7 @@ from cimlib.remedies.drift import (
     Stages,
     carried,
 )
+from cimlib.remedies.forgiving import ForgivingMapping
 from cimlib.remedies.inspection import Emulated, Inspected
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "DeviceUpdates",
     "Emulated",
     "FaultMapping",
+    "ForgivingMapping",
     "Freezing",
     "Inspected",
     "Instances",

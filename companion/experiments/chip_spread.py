@@ -33,8 +33,8 @@ BATCHES = 10  # of one evaluation, where errors are redrawn at every batch
 
 @dataclass(frozen=True, config=STRICT)
 class Params:
-    """``sigma``: std per cell, fraction of the range, not clipped; ``train_sigma``: the same while
-    training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
+    """``sigma``: std per cell, fraction of the range; ``clip`` keeps cells in it; ``train_sigma``: the same
+    while training, 0 for plain training. ``first_chip`` … ``first_chip + chips - 1`` are evaluated."""
 
     scale: Scale = "quick"
     dataset: Literal["digits", "mnist"] = "digits"
@@ -50,6 +50,7 @@ class Params:
     first_chip: Natural = 0
     seed: Natural = 0
     device: TorchDevice = "cpu"
+    clip: bool = False
 
     def split(self, split: str, n: int | None = None) -> Batch:
         """The first ``n`` images, default all, and their labels: (n, ...) and (n,)."""
@@ -58,7 +59,7 @@ class Params:
 
     def hardware(self, sigma: float) -> Hardware:
         """The array with cells of that spread."""
-        return Hardware(Gaussian(sigma, clip=False), ARRAYS[self.array])
+        return Hardware(Gaussian(sigma, clip=self.clip), ARRAYS[self.array])
 
 
 _MNIST = {"dataset": "mnist", "hidden": 256, "epochs": 10, "lr": 0.002, "n_train": 50_000}

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from cimlib import Hardware, fabricate, program, using
-from cimlib.arrays import Array, DoubleArray, SingleArray, power
+from cimlib.arrays import Array, DoubleArray, ParallelArray, SingleArray, power
 from cimlib.chip import Crossbar, crossbars
 from cimlib.devices import Device, Gaussian, Lognormal, StuckAt, require
 from cimlib.training import Replicas, accuracy
@@ -28,6 +28,8 @@ STRUCTURES: dict[str, Array] = {
     "single, column of cells": SingleArray(reference="column", reference_device="cell"),
     "single, constant term": SingleArray(reference="constant-term"),
 }
+#: Those, and a single array with as many cells as a pair has.
+PROGRAMMED: dict[str, Array] = {**STRUCTURES, "single, two cells a weight": ParallelArray()}
 SPAN = 0.1  # V for an input of 1: the read voltage of Prezioso et al. (2015)
 
 
@@ -37,7 +39,7 @@ class Params:
     ``stuck_on``, ``stuck_off``: fractions of cells. Chips are ``seed · chips + c``."""
 
     scale: Scale = "quick"
-    structure: Annotated[str, one_of(STRUCTURES)] = "double"
+    structure: Annotated[str, one_of(PROGRAMMED)] = "double"
     gaussian: NonNegative = 0.0
     lognormal: NonNegative = 0.0
     stuck_on: Fraction = 0.0
@@ -77,7 +79,7 @@ def run(params: Params) -> dict[str, Any]:
     """
     iris = Iris.of(params.seeds, params.hidden)
     trained = iris.software(params.epochs, params.lr)
-    array = STRUCTURES[params.structure]
+    array = PROGRAMMED[params.structure]
     hardware = Hardware(params.device(), array)
     networks = [program(trained.member(s, blank), hardware) for s, blank in enumerate(iris.blank)]
     errors = []

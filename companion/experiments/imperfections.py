@@ -26,11 +26,13 @@ from cimlib.devices import Clusters, DeadLines, Device, Effect, Lognormal, Stuck
 from cimlib.methods import Retraining
 from cimlib.remedies import (
     Adjusted,
+    BatchNormStatistics,
     Case,
     Chip,
     Composed,
     DeviceUpdates,
     FaultMapping,
+    ForgivingMapping,
     Freezing,
     NoiseTraining,
     Remedy,
@@ -60,8 +62,10 @@ class Params(TaskParams):
 
     The remedy: ``routing`` of ``"rows"``, which needs a router, or ``"joint"``, of hidden units, which does
     not; ``weighting`` and ``power`` of the cost of a placement, ``spares``, rows of each tile of ``tile`` ×
-    ``tile`` cells (0: no limit); ``penalty`` on weights where the chip is imperfect; ``retrain_epochs`` over
-    ``n_retrain`` images; freezing fixes ``per_step`` weights and trains for a batch. Then ``iterations`` on
+    ``tile`` cells (0: no limit); ``forgive`` a factor that a ``"column"`` or a ``"layer"`` has in common;
+    ``penalty`` on weights where the chip is imperfect; ``retrain_epochs`` over ``n_retrain`` images; freezing
+    fixes ``per_step`` weights and trains for a batch; last of all the statistics of every BatchNorm are found
+    anew on ``batchnorm_images``, 0: not at all. Or ``iterations`` on
     the device, of ``pulse_batch`` images at the rate ``pulse_lr``, in cells of ``levels`` pulses that scatter
     by ``cycle_to_cycle``, fraction of the range."""
 
@@ -93,6 +97,8 @@ class Params(TaskParams):
     retrain_epochs: Count = 10
     n_retrain: Count = 1077
     retrain_lr: Positive = 0.005
+    batchnorm_images: Natural = 0
+    forgive: Literal["nothing", "column", "layer"] = "nothing"
 
     def __post_init__(self) -> None:
         self.check(DATASETS)
@@ -109,7 +115,15 @@ class Params(TaskParams):
         require(told, "mismeasured", self.mismeasured, "0 if sigma is (std of ln g)")
         written = not self.iterations or self.clip or self.sigma == 0
         require(written, "clip", self.clip, "True for iterations on the device at sigma > 0")
-        self.hardware(), Composed(self.treatment(), self.updates())
+        normed = not self.batchnorm_images or (self.network != "mlp" and not self.iterations)
+        require(normed, "batchnorm_images", self.batchnorm_images, "0 for 'mlp', and with iterations > 0")
+        enough, most = self.batchnorm_images <= self.n_train, f"≤ n_train = {self.n_train}"
+        require(enough, "batchnorm_images", self.batchnorm_images, most)
+        placed = self.forgive == "nothing" or self.remedy in ("mapping", "both", "freezing")
+        require(
+            placed, "forgive", self.forgive, "'nothing' for a remedy that maps no rows, or layer by layer"
+        )
+        self.hardware(), self.treatment(), self.updates()
 
     def hardware(self) -> Hardware:
         """The cells in their array."""
@@ -143,7 +157,10 @@ class Params(TaskParams):
     def treatment(self) -> Composed:
         """The remedy, of which updates on the device are no part."""
         epochs, lr, images = self.retrain_epochs, self.retrain_lr, self.n_retrain
-        mapping = FaultMapping(self.routing, self.weighting, self.power, min(SENSITIVE, self.n_train))
+        placing = (self.routing, self.weighting, self.power, min(SENSITIVE, self.n_train))
+        mapping = FaultMapping(*placing)
+        if self.forgive != "nothing":
+            mapping = ForgivingMapping(*placing, self.forgive)
         retrained = Retrained(epochs, lr, images, Retraining(self.penalty))
         parts: dict[str, list[Remedy]] = {
             "none": [],
@@ -154,7 +171,8 @@ class Params(TaskParams):
             "adjusted": [Adjusted(epochs, lr, images, self.weighting, self.power, self.penalty)],
             "freezing": [mapping, Freezing(self.per_step, lr, images)],
         }
-        return Composed(*parts[self.remedy])
+        normed = [BatchNormStatistics(self.batchnorm_images)] if self.batchnorm_images else []
+        return Composed(*parts[self.remedy], *normed)
 
     def updates(self) -> DeviceUpdates:
         """What is written on the device after the treatment."""

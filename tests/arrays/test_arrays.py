@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cimlib import Hardware, fabricate, program
-from cimlib.arrays import Array, BitSliced, Conductances, DoubleArray, Inventory, SingleArray, power
+from cimlib.arrays import (
+    Array,
+    BitSliced,
+    Conductances,
+    DoubleArray,
+    Inventory,
+    ParallelArray,
+    SingleArray,
+    power,
+)
 from cimlib.devices import Gaussian, Lognormal
 
 ARRAYS = [
@@ -19,6 +28,8 @@ ARRAYS = [
     SingleArray(reference="column"),
     SingleArray(reference="column", reference_device="cell"),
     SingleArray(reference="constant-term"),
+    ParallelArray(),
+    ParallelArray(parallel=3, reference="constant-term"),
     BitSliced(),
     BitSliced(weight_bits=6, cell_bits=3, inactive="programmed"),
     DoubleArray(w_max=0.5),

@@ -10,7 +10,7 @@ from companion.tasks import iris
 
 
 def test_without_errors_every_structure_classifies_like_software():
-    for structure in deployed.STRUCTURES:
+    for structure in deployed.PROGRAMMED:
         result = run("deployed", {"structure": structure, **TINY["deployed"]})
         assert result["error"] == result["digital_error"]
         assert result["spread"] == [0.0] * 3
@@ -119,3 +119,25 @@ def test_no_spread_means_no_difference_between_chips_and_noise_aware_training_is
     assert plain["accuracy"] == plain["redrawn"] and plain["weight_spread"] == [0.0, 0.0]
     aware = run("chip_spread", {**TINY["chip_spread"], "train_sigma": 0.2})
     assert aware["ekl"] != run("chip_spread", TINY["chip_spread"])["ekl"]
+
+
+def test_gradients_that_wait_need_fewer_writes_for_less_error_in_an_asymmetric_cell():
+    given = {"batch": 1, "epochs": 10, "lr": 0.03, "seeds": 10, "potentiation": 3.0, "depression": -3.0}
+    plain, waiting = (run("in_array", {**given, "accumulator": how}) for how in ("none", "digital"))
+    assert sum(waiting["writes"]) < 0.5 * sum(plain["writes"])
+    assert sum(waiting["error"]) < sum(plain["error"])
+
+
+def test_pulses_of_a_second_array_are_counted():
+    given = {"epochs": 5, "seeds": 3, "lr": 3.0}
+    hidden, written = (
+        run("in_array", {**given, "accumulator": "array", "transfer": transfer}) for transfer in (1e-9, 1.0)
+    )
+    assert min(hidden["pulses"]) > 1
+    assert sum(written["pulses"]) > sum(hidden["pulses"])
+
+
+def test_cells_in_their_range_spread_a_weight_less_than_cells_that_leave_it():
+    free, held = (run("chip_spread", {**TINY["chip_spread"], "clip": clip}) for clip in (False, True))
+    assert min(free["weight_spread"]) > 1.35
+    assert min(held["weight_spread"]) > 0.82 and max(held["weight_spread"]) < 1.5**0.5

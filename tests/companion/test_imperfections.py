@@ -322,3 +322,38 @@ def test_more_images_than_there_are_are_refused_before_any_training(monkeypatch,
         monkeypatch.setattr(module, "fit", None)
     with pytest.raises(ValueError, match="is not an integer in 1"):
         run(replace(Params(), seed=123, **given))
+
+
+# --- BatchNorm found anew, and a cost that forgives -----------------------------------------------------
+
+
+def statistics(params):
+    model, case = repaired(params, 0)
+    return [m.running_var for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)], case
+
+
+def test_statistics_of_batchnorm_are_those_of_the_chip_and_nothing_else_is_another():
+    mapping = replace(CONVOLUTION, remedy="mapping")
+    old, _ = statistics(mapping)
+    new, case = statistics(replace(mapping, batchnorm_images=50))
+    assert not any(torch.allclose(a, b) for a, b in zip(old, new, strict=True))
+    (before, _), (after, _) = repaired(mapping, 0), repaired(replace(mapping, batchnorm_images=50), 0)
+    for one, other in zip(crossbars(before), crossbars(after), strict=True):
+        assert one.placement == other.placement and torch.equal(one.weight, other.weight)
+    assert case.costs.images == case.costs.readings == 50
+    assert case.costs.stored == sum(2 * len(each) for each in new)
+
+
+def test_behind_batchnorm_found_anew_a_network_of_scattered_cells_is_better_than_behind_the_old_one():
+    scattered = replace(CONVOLUTION, n_train=400, epochs=4, stuck=0.0, sigma=0.7, clip=True, images=200)
+    scattered = replace(scattered, remedy="mapping")
+    old, new = (np.mean(run(replace(scattered, batchnorm_images=n))["accuracy"]) for n in (0, 100))
+    assert new > old + 5
+
+
+def test_a_placement_that_forgives_a_factor_helps_where_cells_scatter_by_factors():
+    scattered = replace(SMALL, stuck=0.0, sigma=1.5, remedy="mapping", chips=4)
+    usual, forgiving = (
+        np.mean(run(replace(scattered, forgive=what))["accuracy"]) for what in ("nothing", "layer")
+    )
+    assert forgiving > usual + 5

@@ -75,6 +75,7 @@ VALUES = {
         "chips": [2, 3],
         "first_chip": [0, 1],
         "seed": [0, 1],
+        "clip": [False, True],
     },
     "counted": {
         "network": list(counted.NETWORKS),
@@ -84,7 +85,7 @@ VALUES = {
         "side": [16, 32],
     },
     "deployed": {
-        "structure": list(deployed.STRUCTURES),
+        "structure": list(deployed.PROGRAMMED),
         "gaussian": [0.0, 0.1, 0.3],
         "lognormal": [0.0, 0.3, 1.0],
         "stuck_on": [0.0, 0.1, 0.3],
@@ -171,6 +172,8 @@ VALUES = {
         "retrain_epochs": [1, 2],
         "n_retrain": [100, 200],
         "retrain_lr": [0.01, 0.02],
+        "batchnorm_images": [0, 20, 40],
+        "forgive": ["nothing", "column", "layer"],
         "batch": [32, 50],
         "images": [150, 200],
         "chips": [2, 3],
@@ -195,6 +198,9 @@ VALUES = {
         "w_max": [2.0, 4.0],
         "hidden": [8, 9],
         "seeds": [2, 3],
+        "accumulator": ["none", "digital", "array"],
+        "momentum": [0.0, 0.5, 0.9],
+        "transfer": [0.1, 0.2],
     },
     "negative_feedback": {
         "network": list(SNAPSHOTS),
@@ -344,19 +350,21 @@ WITH = {
     ("drifted", "readout"): {"remedy": "none", "compensation": "column"},
     ("drifted", "shared"): {"remedy": "vera", "rank": 4},
     ("drifted", "precision"): {"remedy": "lora", "training": "end to end"},
-    **{("imperfections", name): CONVOLUTION for name in ("network", "width")},
+    **{("imperfections", name): CONVOLUTION for name in ("network", "width", "batchnorm_images")},
     **{("imperfections", name): {"sigma": 1.0} for name in ("clip", "g_min", "precision")},
     ("imperfections", "mismeasured"): {"sigma": 1.0, "stuck": 0.0},
     ("imperfections", "per_step"): {"remedy": "freezing"},
     **{
         ("imperfections", n): {"remedy": "mapping"}
-        for n in ("routing", "weighting", "power", "spares", "tile")
+        for n in ("routing", "weighting", "power", "forgive", "spares", "tile")
     },
     **{
         ("imperfections", name): {"iterations": 3}
         for name in ("pulse_batch", "pulse_lr", "levels", "cycle_to_cycle")
     },
     ("in_array", "structure"): {"stuck_on": 0.1},
+    **{("in_array", n): {"rounding": "stochastic"} for n in ("accumulator", "momentum")},
+    ("in_array", "transfer"): {"rounding": "stochastic", "accumulator": "array"},
     ("negative_feedback", "network"): {"dataset": "mnist"},
     **{("negative_feedback", name): {"beta": 0.5} for name in ("step", "decay", "sign", "raised")},
     ("negative_feedback", "heads"): {"method": "irs", "beta": 0.5},

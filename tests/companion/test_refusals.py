@@ -120,6 +120,32 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
             for name in ("dead", "w_range", "missed", "false_alarms")
         ),
         ("imperfections", {"mismeasured": 0.1}, "mismeasured = 0.1.*sigma"),
+        ("imperfections", {"batchnorm_images": 10}, "batchnorm_images = 10.*'mlp'"),
+        *(
+            ("imperfections", {"network": "vgg8", "dataset": "mnist", **wrong}, "batchnorm_images")
+            for wrong in (
+                {"batchnorm_images": 10, "iterations": 1},
+                {"batchnorm_images": 200, "n_train": 100},
+            )
+        ),
+        *(
+            ("imperfections", {"forgive": "layer", **wrong}, word)
+            for wrong, word in (
+                ({"remedy": "retraining"}, "forgive = 'layer'"),
+                ({"remedy": "adjusted"}, "forgive = 'layer'"),
+                ({"power": 1.0}, "power = 1.0.*2"),
+                ({"routing": "joint"}, "routing = 'joint'.*'rows'"),
+            )
+        ),
+        ("imperfections", {"forgive": "row"}, "forgive = 'row'.*'column'"),
+        ("in_array", {"momentum": 1.0}, "momentum = 1.0"),
+        ("in_array", {"transfer": 0.0}, "transfer = 0.0"),
+        ("in_array", {"accumulator": "analog"}, "accumulator = 'analog'.*'digital'"),
+        ("in_array", {"accumulator": "array", "momentum": 0.9}, "momentum = 0.9"),
+        ("in_array", {"accumulator": "array", "pair": "one"}, "pair = 'one'.*'both'"),
+        ("in_array", {"accumulator": "digital", "pair": "potentiate"}, "pair = 'potentiate'.*'one'"),
+        ("in_array", {"accumulator": "digital", "rounding": "nearest"}, "rounding = 'nearest'"),
+        ("in_array", {"momentum": 0.5, "rule": "manhattan"}, "rule = 'manhattan'.*'proportional'"),
         ("imperfections", {"mismeasured": -0.1, "sigma": 1.0}, "mismeasured = -0.1"),
         ("imperfections", {"iterations": 1, "sigma": 1.0}, "clip = False"),
         ("imperfections", {"penalty": -1.0}, "penalty"),
