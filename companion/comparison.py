@@ -57,7 +57,7 @@ def table(ways: Mapping[str, Way], against: str, digits: int = 1) -> str:
         "|---|---|---|---|---|---|",
     ]
     reference = ways[against].sample
-    covered = set[int]()
+    covered = list[int]()
     for name, way in ways.items():
         values = way.sample.values
         difference = way.sample - reference
@@ -66,9 +66,9 @@ def table(ways: Mapping[str, Way], against: str, digits: int = 1) -> str:
         if name == against:
             found = ""
         else:
-            covered.add(difference.images)
+            covered.append(difference.images)
         numbers = f"{values.mean():.{digits}f} | {values.min():.{digits}f}"
         rows.append(f"| {name} | {way.knows} | {way.costs} | {numbers} | {found} |")
-    images = max(covered, default=0) if covered and min(covered) else 0
+    images = min(covered, default=0)
     over = f"{counts[against]} chips" + (f" × {images:,} images" if images else "")
     return "\n".join([*rows, "", f"Differences chip by chip, with 95 % intervals over {over}."])
