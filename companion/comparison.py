@@ -41,9 +41,9 @@ def expected(one: Sample, digits: int = 1) -> str:
     return f"{one.values.mean():.{digits}f} ± {(high - low) / 2:.{digits}f}"
 
 
-def table(ways: Mapping[str, Way], against: str, digits: int = 1) -> str:
-    """A Markdown table, a row each of ``ways``: mean, worst chip, and the difference from the one named
-    ``against``, chip by chip, with its 95 % interval, which covers what the last line says.
+def table(ways: Mapping[str, Way], against: str, digits: int = 1, unit: str = "chip") -> str:
+    """A Markdown table, a row each of ``ways``: mean, worst ``unit``, and the difference from the one named
+    ``against``, unit by unit, with its 95 % interval, which covers what the last line says.
 
     Raises ``ValueError`` for ways read on different numbers of chips, and for an unknown ``against``.
     """
@@ -51,9 +51,9 @@ def table(ways: Mapping[str, Way], against: str, digits: int = 1) -> str:
         raise ValueError(f"against = {against!r} is not allowed; allowed: {', '.join(map(repr, ways))}")
     counts = {name: len(way.sample.values) for name, way in ways.items()}
     if len(set(counts.values())) > 1:
-        raise ValueError(f"chips = {counts} are not allowed; allowed: the same chips for all")
+        raise ValueError(f"{unit}s = {counts} are not allowed; allowed: the same {unit}s for all")
     rows = [
-        f"| | knows | costs | mean, % | worst chip, % | minus {against}, points |",
+        f"| | knows | costs | mean, % | worst {unit}, % | minus {against}, points |",
         "|---|---|---|---|---|---|",
     ]
     reference = ways[against].sample
@@ -70,5 +70,5 @@ def table(ways: Mapping[str, Way], against: str, digits: int = 1) -> str:
         numbers = f"{values.mean():.{digits}f} | {values.min():.{digits}f}"
         rows.append(f"| {name} | {way.knows} | {way.costs} | {numbers} | {found} |")
     images = min(covered, default=0)
-    over = f"{counts[against]} chips" + (f" × {images:,} images" if images else "")
-    return "\n".join([*rows, "", f"Differences chip by chip, with 95 % intervals over {over}."])
+    over = f"{counts[against]} {unit}s" + (f" × {images:,} images" if images else "")
+    return "\n".join([*rows, "", f"Differences {unit} by {unit}, with 95 % intervals over {over}."])

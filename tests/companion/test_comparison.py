@@ -26,6 +26,9 @@ def test_differences_are_paired_and_their_interval_is_student_s():
     )
     assert "| none | nothing | nothing | 91.8 | 90.0 |  |" in found
     assert found.endswith("over 4 chips.")
+    assert table(ways, "none", unit="network").endswith(
+        "network by network, with 95 % intervals over 4 networks."
+    )
 
 
 def test_images_widen_the_interval_where_all_chips_read_the_same():
