@@ -14,9 +14,8 @@ BETTER = Sample(np.array([93.0, 94.5, 98.0, 94.0]))
 
 
 def test_differences_are_paired_and_their_interval_is_student_s():
-    found = table(
-        {"none": Way(PLAIN, "nothing", "nothing"), "remedy": Way(BETTER, "the chip", "a pass")}, "none"
-    )
+    ways = {"none": Way(PLAIN, "nothing", "nothing"), "remedy": Way(BETTER, "the chip", "a pass")}
+    found = table(ways, "none")
     difference = BETTER.values - PLAIN.values
     half = stats.t.ppf(0.975, 3) * difference.std(ddof=1) / 2
     mean = difference.mean()
