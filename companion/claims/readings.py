@@ -15,7 +15,6 @@ from companion import experiments, records, sweeps
 from companion.claims.intervals import Sample
 from companion.claims.ledger import Reading
 from companion.provenance import ADDED
-from companion.records import Point
 
 Tables = Callable[[str], pd.DataFrame]  # experiment -> its records, as of `records.read`
 
@@ -145,13 +144,13 @@ def _valid(experiment: str, given: dict[str, Any]) -> None:
 
 
 @cache
-def _points(experiment: str) -> list[Point]:
-    """What the sweep of that experiment asks for."""
+def _points(experiment: str) -> list[tuple[str, dict[str, Any]]]:
+    """What the sweep of that experiment asks for: keys and parameters."""
     path = sweeps.SWEEPS / f"{experiment}.yml"
-    return sweeps.points(path) if path.exists() else []
+    asked = sweeps.points(path) if path.exists() else []
+    return [(point.key, asdict(point.params)) for point in asked]
 
 
 def _asked(experiment: str, given: dict[str, Any]) -> set[str]:
     """The keys of the records with these parameters that the sweep asks for."""
-    points = ((point.key, asdict(point.params)) for point in _points(experiment))
-    return {key for key, params in points if given.items() <= params.items()}
+    return {key for key, params in _points(experiment) if given.items() <= params.items()}
