@@ -58,7 +58,7 @@ def test_wrong_parameters_are_refused_before_any_work(name, given, words):
         ("drifted", {"compensation": "row"}, "compensation = 'row'.*'column'"),
         ("drifted", {"readout": "columns"}, "readout = 'columns'.*'rows'"),
         ("drifted", {"remedy": "hope"}, "remedy = 'hope'.*'retraining'"),
-        ("drifted", {"remedy": "batchnorm"}, "remedy = 'batchnorm'.*'resnet18'"),
+        ("drifted", {"remedy": "batchnorm"}, "remedy = 'batchnorm'.*a ResNet"),
         ("drifted", {"training": "online"}, "training = 'online'.*'offline'"),
         ("drifted", {"inputs": "both"}, "inputs = 'both'.*'teacher'"),
         ("drifted", {"precision": "float16"}, "precision = 'float16'.*'bfloat16'"),
