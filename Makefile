@@ -73,5 +73,5 @@ wheel: $(STAMP)
 	@echo "The library: $(CURDIR)/$$(ls dist/*.whl)"
 
 clean:
-	rm -rf _build build dist .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache .coverage *.egg-info
+	rm -rf _build build dist .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find cimlib companion tests tools -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -252,7 +252,9 @@ WRAPPERS = {
 }
 
 
-@pytest.mark.parametrize("how", WRAPPERS)
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=pytest.mark.compiles if how == "compiled" else ()) for how in WRAPPERS]
+)
 def test_wrappers_come_after_programming_and_do_not_change_the_chip(how):
     wrap, attribute = WRAPPERS[how]
     model = mlp(4, 8, 3, seed=0)

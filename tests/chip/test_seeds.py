@@ -106,6 +106,7 @@ def test_training_goes_on_after_evaluation_in_inference_mode():
     assert (inside.accuracy == evaluate(other, X, Y, chips=range(3)).accuracy).all()
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own
 @pytest.mark.parametrize("prepare", [lambda m: fabricate(m, 7), lambda m: fresh(m, 3)], ids=["held", "fresh"])
 def test_a_compiled_network_has_the_errors_of_the_network(prepare):

@@ -469,7 +469,7 @@ def _():
     assert (evaluate(parallel[1].module, X, Y, [0, 1]).ekl == evaluate(chip, X, Y, [0, 1]).ekl).all()
 
 
-@row("`torch.compile` of the programmed network", "works")
+@row("`torch.compile` of the programmed network", "works", pytest.mark.compiles)
 def _():
     chip, alone = on_chip(), fresh(program(network(), NOISY), 1)
     compiled = torch.compile(chip, backend="eager")
