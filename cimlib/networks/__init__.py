@@ -10,7 +10,15 @@
 """
 
 from cimlib.networks.attention import Attention, Encoder, EncoderLayer
-from cimlib.networks.convolutional import SNAPSHOTS, resnet18, scaled, snapshot_places, thin_resnet, vgg8
+from cimlib.networks.convolutional import (
+    SNAPSHOTS,
+    linear_by_fan_in,
+    resnet18,
+    scaled,
+    snapshot_places,
+    thin_resnet,
+    vgg8,
+)
 from cimlib.networks.plain import BiasRow, evaluating, linear, mlp
 from cimlib.networks.recurrent import Cell, Recurrent
 from cimlib.networks.unfused import unfused
@@ -28,6 +36,7 @@ __all__ = [
     "WindowAttention",
     "evaluating",
     "linear",
+    "linear_by_fan_in",
     "mlp",
     "resnet18",
     "scaled",

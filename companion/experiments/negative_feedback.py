@@ -18,7 +18,7 @@ from cimlib.chip import Hardware, using
 from cimlib.datasets import load
 from cimlib.devices import require
 from cimlib.methods import IRS, OVF, CorrectNet, NoiseAveraging, Temperature, snapshot_heads
-from cimlib.networks import SNAPSHOTS, scaled, snapshot_places
+from cimlib.networks import SNAPSHOTS, linear_by_fan_in, scaled, snapshot_places
 from cimlib.remedies import Costs, Kind, NoiseTraining
 from cimlib.training import CrossEntropy, History, Objective
 from companion.fields import STRICT, Count, Natural, NonNegative, Positive, Scale, Sign, TorchDevice, one_of
@@ -46,6 +46,8 @@ class Params:
     (IRS on ResNet-18: 4), T = N + 1, and :data:`LEARNING_RATE`; ``n_train`` 0 takes all images.
     ``temperature`` is that of ``"temperature"`` and ``"averaging"``, whose forward passes are N + 1.
     ``raised``: layers in which OVF raises σ, ``"all"`` or the first and the last (``"ends"``).
+    ``linear_start``: initial weights of the linear layers by ``"fan-out"`` (released code), variance
+    2 / outputs, or by ``"fan-in"``, 2 / inputs, from the same draws; heads of IRS stay as they are.
     ``last_init`` and ``last_lr`` are factors of the last layer's initial weights and learning rate.
     ``start``: ``"scratch"``, or ``"pretrained"`` for as many epochs without errors. The test images are read
     on chips 0 … ``chips - 1``."""
@@ -67,6 +69,7 @@ class Params:
     bn: Literal["every", "first"] = "every"
     raised: Literal["all", "ends"] = "all"
     temperature: NonNegative = 0.0
+    linear_start: Literal["fan-out", "fan-in"] = "fan-out"
     last_init: Positive = 1.0
     last_lr: Positive = 1.0
     start: Literal["scratch", "pretrained"] = "scratch"
@@ -178,6 +181,8 @@ def trained(params: Params) -> tuple[nn.Module, History, float]:
     task, kind, costs = params.task, Kind(params.hardware()), Costs()
     lr = params.lr or LEARNING_RATE[params.network]
     network = task.started()
+    if params.linear_start == "fan-in":
+        linear_by_fan_in(network)
     if params.start == "pretrained":
         task.train(network, CrossEntropy(), task.images(params.n_train), epochs=params.epochs, lr=lr)
     method = NoiseTraining(params.epochs, lr, params.n_train, params.objective())

@@ -227,6 +227,23 @@ def test_to_adam_a_temperature_is_a_last_layer_that_starts_smaller_and_learns_sl
     assert all(other["loss"] != pytest.approx(hot["loss"], rel=1e-3) for other in (slow, small))
 
 
+@pytest.mark.parametrize("method", ["noise", "irs"])
+def test_linear_layers_start_by_fan_in_where_asked_and_heads_of_snapshots_stay(fits, monkeypatch, method):
+    starts = []
+    monkeypatch.setattr(budget, "fit", lambda model, objective, *_, **__: starts.append((model, objective)))
+    for linear_start in ("fan-out", "fan-in"):
+        negative_feedback.trained(feedback(**NARROW, method=method, linear_start=linear_start))
+    (out, by_out), (into, by_in) = starts
+    for name in ("fc1", "fc2"):
+        one, other = out.get_submodule(name), into.get_submodule(name)
+        factor = (one.out_features / one.in_features) ** 0.5
+        torch.testing.assert_close(other.weight, factor * one.weight)
+    assert torch.equal(into.conv1.weight, out.conv1.weight)
+    if method == "irs":
+        for one, other in zip(by_out.heads.values(), by_in.heads.values(), strict=True):
+            assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
 def test_in_half_precision_training_sees_every_parameter_as_it_is():
     """Autocast would keep copies of the first batch's, biases for one."""
     given = {**NARROW, "method": "noise", "sigma": 0.0, "epochs": 3, "lr": 0.003}

@@ -219,6 +219,7 @@ VALUES = {
         "bn": ["every", "first"],
         "raised": ["all", "ends"],
         "temperature": [0.0, 1.0, 2.0],
+        "linear_start": ["fan-out", "fan-in"],
         "last_init": [0.25, 1.0],
         "last_lr": [0.25, 1.0],
         "start": ["scratch", "pretrained"],

@@ -7,7 +7,7 @@ from torch import nn
 from cimlib import Hardware, fabricate, presets, program
 from cimlib.chip import crossbars
 from cimlib.methods import snapshot_heads
-from cimlib.networks import SNAPSHOTS, resnet18, scaled, snapshot_places, thin_resnet, vgg8
+from cimlib.networks import SNAPSHOTS, linear_by_fan_in, resnet18, scaled, snapshot_places, thin_resnet, vgg8
 
 NETWORKS = {"vgg8": vgg8, "resnet18": resnet18}
 NARROW = 1 / 16
@@ -51,6 +51,21 @@ def test_vgg8_has_the_layers_of_the_paper():
     normalised = 2 * (64 + 128 + 256 + 256 + 512 + 512)
     classified = 8192 * 1024 + 1024 + 1024 * 10 + 10
     assert sum(p.numel() for p in model.parameters()) == convolved + normalised + classified == 12_902_474
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_by_fan_in_linear_layers_have_the_variance_that_keeps_a_signal_and_all_else_is_as_it_was(name):
+    model, as_released = NETWORKS[name](seed=3), NETWORKS[name](seed=3).state_dict()
+    linear_by_fan_in(model)
+    layers = {key: m for key, m in model.named_modules() if isinstance(m, nn.Linear)}
+    for key, layer in layers.items():
+        by_fan_out = as_released.pop(f"{key}.weight")
+        assert layer.weight.std().item() == pytest.approx((2 / layer.in_features) ** 0.5, rel=0.05)
+        assert by_fan_out.std().item() == pytest.approx((2 / layer.out_features) ** 0.5, rel=0.05)
+        factor = layer.weight / by_fan_out
+        torch.testing.assert_close(factor, factor.mean().expand_as(factor))
+    found = model.state_dict()
+    assert layers and all(torch.equal(found[key], value) for key, value in as_released.items())
 
 
 def test_resnet18_has_the_layers_of_the_paper():
