@@ -42,6 +42,7 @@ COLOURS = {
     "plain": "#000000",
     "noise": "#D55E00",
     "noise, small last layer": "#6A3D9A",
+    "noise, fan-in": "#882255",
     "temperature": "#E69F00",
     "averaging": "#56B4E9",
     "correctnet": "#CC79A7",
