@@ -1,4 +1,4 @@
-"""What the tests of the seam try: arrays, layers with inputs, a small network."""
+"""What the tests of the seam and of methods try: arrays, layers with inputs, small networks."""
 
 import torch
 from torch import nn
@@ -47,3 +47,27 @@ def perceptron():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(40, 6, generator=generator), torch.randint(3, (40,), generator=generator)
     return mlp(6, 16, 3, bias="row", seed=0), x, y
+
+
+def convolutional():
+    """Convolutions, one of them with groups, a stride and no bias, BatchNorm whose running statistics are not
+    the initial ones, and a linear layer; for inputs (n, 2, 6, 6)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 6, 3, stride=2, groups=2, bias=False),
+            nn.BatchNorm2d(6),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(24, 3),
+        )
+        model(torch.randn(50, 2, 6, 6))
+    return model.eval()
+
+
+def images():
+    """What it is shown: (30, 2, 6, 6)."""
+    return torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(1))

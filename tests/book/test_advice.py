@@ -21,6 +21,7 @@ RESTS_ON = {
     "where_to_train": ["where_to_train"],
     "imperfection_tolerant": ["imperfections"],
     "dora_calibration": ["drifted"],
+    "vera_drift": ["drifted"],
 }
 GLUED = re.compile(r"\{glue:text\}`([^`:]+):s`( %)?")
 

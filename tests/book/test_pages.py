@@ -11,6 +11,11 @@ from companion import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "pages").rglob("*.md"))
+APART = {  # files that have a page apart from that of their room, by what its name adds
+    ("remedies", "drift"): "_against_drift",
+    ("remedies", "before_drift"): "_against_drift",
+    **{("chip", file): "_digital_stages" for file in ("stages", "vera", "attachment")},
+}
 IN_ORDER = {"your_own_device", "your_own_network"}  # blocks that go on from one another: tests of their own
 BLOCKS = [
     pytest.param(block, id=f"{page.stem}-{i}")
@@ -30,7 +35,7 @@ def test_code_of_the_pages_runs_as_printed(block, capsys):
 
 def test_every_module_is_on_the_page_of_its_room():
     """`companion` has two pages, of which experiments and their tasks share one; so have remedies, of which
-    those against drift have one."""
+    those against drift have one, and chips, of which digital stages have one."""
     described = re.compile(r"^\.\. (?:auto|py:)module:: (\S+)$", re.MULTILINE)
     found = [(name, page.stem) for page in PAGES for name in described.findall(page.read_text("utf-8"))]
     rooms = {}
@@ -40,6 +45,6 @@ def test_every_module_is_on_the_page_of_its_room():
             room = "experiments" if {"experiments", "tasks"} & set(rest) else package
         else:
             room = rest[0] if rest else "api"
-            room += "_against_drift" if room == "remedies" and rest[-1] in ("drift", "before_drift") else ""
+            room += APART.get((room, rest[-1]), "") if rest else ""
         rooms[module] = room
     assert sorted(found) == sorted(rooms.items())

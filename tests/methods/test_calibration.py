@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from seam import convolutional, images
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,27 +31,9 @@ class Faded(Effect):
         return self.factor * g
 
 
-def network(seed=0):
-    """Convolutions with groups, stride and BatchNorm, whose running statistics are not the initial ones."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(2, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Conv2d(8, 6, 3, stride=2, groups=2, bias=False),
-            nn.BatchNorm2d(6),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(24, 3),
-        )
-        model(torch.randn(50, 2, 6, 6))
-    return model.eval()
-
-
 @pytest.fixture
 def x():
-    return torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+    return images()
 
 
 NOISY = Hardware(Gaussian(0.05))
@@ -75,7 +58,7 @@ def dora(rank=2):
 @pytest.mark.parametrize("per", ["layer", "column"])
 @pytest.mark.parametrize("real", [True, False])
 def test_compensation_undoes_a_drift_that_is_the_same_for_all_cells(x, per, real):
-    model = network()
+    model = convolutional()
     now, then = chip(model, Faded(0.7)), chip(model, Device())
     assert not torch.allclose(now(x), model(x), rtol=0.1)
     assert compensate(now, then, x if real else None, per=per) is now
@@ -90,7 +73,7 @@ def test_compensation_undoes_a_drift_that_is_the_same_for_all_cells(x, per, real
 @pytest.mark.parametrize("per", ["layer", "column"])
 def test_read_row_by_row_it_is_the_ratio_of_mean_weights(per):
     """Also with groups, stride and biases, and for each column of it alone."""
-    model = network()
+    model = convolutional()
     now, then = chip(model, Gaussian(0.3)), chip(model, Gaussian(0.05))
     compensate(now, then, per=per)
     for layer, before in zip(crossbars(now), crossbars(then), strict=True):
@@ -132,14 +115,14 @@ def test_converters_weaken_what_is_read_row_by_row():
 
 
 def test_an_array_with_a_reference_column_is_compensated_too(x):
-    model = network()
+    model = convolutional()
     array = SingleArray(reference_device="cell")
     now = compensate(chip(model, Faded(0.7), array=array), chip(model, Device(), array=array))
     torch.testing.assert_close(now(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_stage_may_be_trained_on_top_of_the_compensation(x):
-    model = network()
+    model = convolutional()
     now = compensate(chip(model, Device(Faded(0.7), Gaussian(0.02))), chip(model, Device()), x)
     factors = stages.state(now)
     history = distil(attach(now, dora()), model, x, epochs=20, lr=0.01, seed=0)
@@ -153,7 +136,7 @@ def test_a_stage_may_be_trained_on_top_of_the_compensation(x):
 
 
 def test_statistics_found_anew_are_those_of_the_samples(x):
-    model = program(network(), Hardware(Faded(0.7)))
+    model = program(convolutional(), Hardware(Faded(0.7)))
     first = model[0](x)
     assert recalibrate_batchnorm(model, x) == 2 * 8 + 2 * 6
     torch.testing.assert_close(model[1].running_mean, first.mean((0, 2, 3)))
@@ -163,7 +146,7 @@ def test_statistics_found_anew_are_those_of_the_samples(x):
 
 
 def test_over_several_passes_they_are_plain_means(x):
-    model = network()
+    model = convolutional()
     recalibrate_batchnorm(model, x, batch_size=10)
     batches = [model[0](batch) for batch in x.split(10)]
     expected = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
@@ -171,7 +154,7 @@ def test_over_several_passes_they_are_plain_means(x):
 
 
 def test_nothing_but_statistics_changes(x):
-    model = fabricate(program(network(), NOISY), 0)
+    model = fabricate(program(convolutional(), NOISY), 0)
     model[4].eval(), model[0].train()
     before, modes = frozen(model), [module.training for module in model.modules()]
     recalibrate_batchnorm(model, x, batch_size=10)
@@ -183,7 +166,7 @@ def test_nothing_but_statistics_changes(x):
 
 def test_it_undoes_a_uniform_fading_behind_a_layer_without_bias(x):
     """The first layer has a bias, which does not fade: here it is without."""
-    model = network()
+    model = convolutional()
     nn.init.zeros_(model[0].bias)
     recalibrate_batchnorm(model, x)
     faded = program(model, {name: Hardware(Faded(0.7)) for name in "03"})
@@ -197,7 +180,7 @@ def test_it_undoes_a_uniform_fading_behind_a_layer_without_bias(x):
 
 @pytest.mark.parametrize("inputs", ["student", "teacher"])
 def test_cells_norms_and_modes_are_what_they_were_and_no_gradient_is_left(x, inputs):
-    model = network()
+    model = convolutional()
     student = attach(chip(model, Gaussian(0.05)), dora())
     student.train()[1].eval(), student[3].digital.eval(), model.train()
     before, teacher = frozen(student), copy.deepcopy(model.state_dict())
@@ -217,7 +200,7 @@ def test_cells_norms_and_modes_are_what_they_were_and_no_gradient_is_left(x, inp
 
 
 def test_each_layer_comes_closer_to_its_teacher_and_so_does_the_output(x):
-    model = network()
+    model = convolutional()
     student = chip(model, Device(Faded(0.6), Gaussian(0.05)))
     far = F.mse_loss(student(x), model(x))
     histories = distil(attach(student, dora(3)), model, x, epochs=150, lr=0.01, seed=0)
@@ -240,7 +223,7 @@ def test_a_layer_reaches_the_least_squares_solution():
 
 def test_the_first_loss_is_the_mean_squared_error_of_what_is_compared(x):
     """In one batch it is that of the stages as they came, whose layers are those of the chip."""
-    model = network()
+    model = convolutional()
     losses = {}
     for inputs in ("student", "teacher"):
         student = attach(chip(model, Gaussian(0.05)), dora())
@@ -257,7 +240,7 @@ def test_the_first_loss_is_the_mean_squared_error_of_what_is_compared(x):
 
 def test_from_the_student_a_layer_repairs_what_those_before_it_left(x):
     """Only the second layer has a stage: it can do something about the first one's fading."""
-    model = network()
+    model = convolutional()
     errors = {}
     for inputs in ("student", "teacher"):
         student = chip(model, Device())
@@ -270,7 +253,7 @@ def test_from_the_student_a_layer_repairs_what_those_before_it_left(x):
 
 
 def test_a_calibration_follows_from_its_seed(x):
-    model = network()
+    model = convolutional()
 
     def calibrated(seed):
         student = attach(chip(model, Gaussian(0.05)), dora())
@@ -285,7 +268,7 @@ def test_a_calibration_follows_from_its_seed(x):
 
 
 def test_layers_without_a_stage_or_with_nothing_to_train_stay_as_they_are(x):
-    model = network()
+    model = convolutional()
     student = chip(model, Gaussian(0.05))
     makes = {"0": lambda layer: Scale(layer, torch.ones(1)), "3": lambda layer: None, "7": dora()}
     attach(student, lambda layer: makes[layer.name](layer))
@@ -297,7 +280,7 @@ def test_layers_without_a_stage_or_with_nothing_to_train_stay_as_they_are(x):
 
 @pytest.mark.parametrize("taught", [False, True])
 def test_end_to_end_only_stages_are_trained(x, taught):
-    model, y = network(), torch.arange(30) % 3
+    model, y = convolutional(), torch.arange(30) % 3
     student = chip(model, Gaussian(0.05))
     shared = projections(student, 4)
     attach(student, lambda layer: VeRA(layer, shared))
@@ -316,7 +299,7 @@ def test_end_to_end_only_stages_are_trained(x, taught):
 
 
 def test_the_losses_are_cross_entropy_and_the_divergence_from_the_teacher(x):
-    model, y = network(), torch.arange(30) % 3
+    model, y = convolutional(), torch.arange(30) % 3
     student = attach(chip(model, Gaussian(0.1)).train(), dora())
     with evaluating(student):
         p, q = (torch.softmax(logits.double(), -1).detach().numpy() for logits in (model(x), student(x)))
@@ -331,7 +314,7 @@ def test_the_losses_are_cross_entropy_and_the_divergence_from_the_teacher(x):
 
 def test_on_a_held_chip_training_goes_on_where_plain_cross_entropy_would(x):
     """Reading the arrays once and freezing the rest changes no number."""
-    model, y = network(), torch.arange(30) % 3
+    model, y = convolutional(), torch.arange(30) % 3
     student = attach(chip(model, Gaussian(0.05)), dora())
     twin = copy.deepcopy(student)
     fit(student, AdapterTraining(), (x, y), epochs=2, lr=0.01, seed=0)
@@ -345,18 +328,18 @@ def test_on_a_held_chip_training_goes_on_where_plain_cross_entropy_would(x):
 
 
 def test_on_a_held_chip_each_array_is_read_once(x, monkeypatch):
-    student, read = attach(chip(network(), Gaussian(0.05)), dora()), []
+    student, read = attach(chip(convolutional(), Gaussian(0.05)), dora()), []
     own = Crossbar.read
     monkeypatch.setattr(Crossbar, "read", lambda layer: read.append(layer.name) or own(layer))
     fit(student, AdapterTraining(), (x, torch.arange(30) % 3), epochs=3, lr=0.01, seed=0, batch_size=8)
     assert read == ["0", "3", "7"]
-    distil(student, network(), x, epochs=3, lr=0.01, seed=0, batch_size=8)
+    distil(student, convolutional(), x, epochs=3, lr=0.01, seed=0, batch_size=8)
     assert read == ["0", "3", "7"] * 2
 
 
 def test_a_fresh_network_trains_one_set_for_all_chips(x):
     """New errors at every batch: the same batch has another loss each time."""
-    model, y = network(), torch.arange(30) % 3
+    model, y = convolutional(), torch.arange(30) % 3
     student = attach(fresh(program(model, Hardware(Gaussian(0.05))), 0), dora())
     history = fit(student, AdapterTraining(), (x, y), epochs=3, lr=1e-12, seed=0)
     assert len(set(history.loss)) == 3
@@ -365,7 +348,7 @@ def test_a_fresh_network_trains_one_set_for_all_chips(x):
 
 
 def test_after_an_error_nothing_stays_frozen(x):
-    student = attach(chip(network(), Gaussian(0.05)), dora())
+    student = attach(chip(convolutional(), Gaussian(0.05)), dora())
     with pytest.raises(ValueError, match=r"label = \[9\].*0 … 2"):
         fit(student, AdapterTraining(), (x, torch.full((30,), 9)), epochs=1, lr=0.01, seed=0)
     assert all(p.requires_grad for p in student.parameters())
@@ -398,7 +381,7 @@ def test_the_set_in_use_is_the_last_one_whose_time_has_come():
 
 
 def test_a_set_selected_by_time_is_loaded_into_the_network(x):
-    model = attach(chip(network(), Gaussian(0.05)), dora())
+    model = attach(chip(convolutional(), Gaussian(0.05)), dora())
     first = stages.state(model)
     with torch.no_grad():
         for parameter in stages.parameters(model):
@@ -473,7 +456,7 @@ def test_a_set_is_trained_when_the_mean_accuracy_falls_below_the_threshold():
     ],
 )
 def test_arguments_out_of_range_are_refused_by_name(make, words, x):
-    model = network()
+    model = convolutional()
     with pytest.raises(ValueError, match=".*") as error:
         make(model, chip(model, Gaussian(0.05)), x)
     assert all(word in str(error.value) for word in words)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from seam import convolutional, images
 from torch import nn
 
 from cimlib import Hardware, fabricate, fresh, program
@@ -14,31 +15,12 @@ from cimlib.devices import Device, Gaussian
 from cimlib.methods import distil, mix_batchnorm, recalibrate_batchnorm, regress_columns
 from cimlib.networks import mlp
 
-
-def network(seed=0):
-    """Convolutions, one of them with groups and without a bias, BatchNorm and a linear layer."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Conv2d(2, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.Conv2d(8, 6, 3, stride=2, groups=2, bias=False),
-            nn.BatchNorm2d(6),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(24, 3),
-        )
-        model(torch.randn(50, 2, 6, 6))
-    return model.eval()
-
-
 LAYERS = {"0": 0, "3": 3, "7": 7}  # by name: how many modules come before
 
 
 @pytest.fixture
 def x():
-    return torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+    return images()
 
 
 def chip(model, sigma=0.2, number=0):
@@ -56,7 +38,7 @@ def numbers(model):
 
 @pytest.mark.parametrize("inputs", ["student", "teacher"])
 def test_column_by_column_it_is_the_solution_of_numpy_and_the_line_of_scipy(x, inputs):
-    teacher = network()
+    teacher = convolutional()
     model = regress_columns(attach(chip(teacher), Affine), teacher, x, inputs=inputs)
     for name, before in LAYERS.items():
         layer = model[before]
@@ -76,7 +58,7 @@ def test_column_by_column_it_is_the_solution_of_numpy_and_the_line_of_scipy(x, i
 
 
 def test_it_is_where_training_the_same_stage_ends(x):
-    teacher = network()
+    teacher = convolutional()
     closed, trained = (attach(chip(teacher), Affine) for _ in range(2))
     regress_columns(closed, teacher, x)
     histories = distil(trained, teacher, x, epochs=600, lr=0.03, seed=0, cosine=True)
@@ -90,7 +72,7 @@ def test_it_is_where_training_the_same_stage_ends(x):
 
 @pytest.mark.parametrize("inputs", ["student", "teacher"])
 def test_on_perfect_cells_gains_are_1_offsets_0_and_the_output_that_of_the_network(x, inputs):
-    teacher = network()
+    teacher = convolutional()
     model = regress_columns(attach(chip(teacher, 0.0), Affine), teacher, x, inputs=inputs)
     for gain, offset in numbers(model).values():
         torch.testing.assert_close(gain, torch.ones_like(gain), rtol=1e-6, atol=1e-6)
@@ -99,7 +81,7 @@ def test_on_perfect_cells_gains_are_1_offsets_0_and_the_output_that_of_the_netwo
 
 
 def test_a_factor_before_a_column_changes_nothing_so_that_no_compensation_is_needed(x):
-    teacher = network()
+    teacher = convolutional()
     plain, scaled = chip(teacher), chip(teacher)
     generator = torch.Generator().manual_seed(2)
     factors = {}
@@ -142,7 +124,7 @@ def test_a_constant_column_keeps_its_gain_and_is_given_the_mean(x, bias):
 
 
 def test_one_image_is_enough_for_a_convolution_and_gives_a_linear_layer_its_offset(x):
-    teacher = network()
+    teacher = convolutional()
     model = regress_columns(attach(chip(teacher), Affine), teacher, x[:1])
     assert not torch.equal(numbers(model)["3"][0], torch.ones(6))
     assert torch.equal(numbers(model)["7"][0], torch.ones(3))
@@ -150,7 +132,7 @@ def test_one_image_is_enough_for_a_convolution_and_gives_a_linear_layer_its_offs
 
 
 def test_it_is_found_anew_whatever_was_there_and_nothing_else_changes(x):
-    teacher = network()
+    teacher = convolutional()
     model = attach(chip(teacher), Affine)
     before = {name: value.clone() for name, value in model.state_dict().items() if "digital." not in name}
     first = regress_columns(model, teacher, x).state_dict()
@@ -162,7 +144,7 @@ def test_it_is_found_anew_whatever_was_there_and_nothing_else_changes(x):
 
 @pytest.mark.parametrize("inputs", ["student", "teacher"])
 def test_each_array_is_given_each_image_once(x, inputs):
-    teacher = network()
+    teacher = convolutional()
     model, seen = attach(chip(teacher), Affine), []
     for layer in crossbars(model):
         layer.register_forward_hook(lambda layer, given, y: seen.append(len(y)))
@@ -171,7 +153,7 @@ def test_each_array_is_given_each_image_once(x, inputs):
 
 
 def test_a_layer_without_such_a_stage_stays_as_it_is_and_the_last_one_of_a_chain_is_set(x):
-    teacher = network()
+    teacher = convolutional()
     model = attach(chip(teacher), lambda layer: Affine(layer) if layer.name == "3" else None)
     attach(model, lambda layer: DoRA(layer, 1) if layer.name != "7" else None)
     before = copy.deepcopy(model.state_dict())
@@ -185,7 +167,7 @@ def test_a_layer_without_such_a_stage_stays_as_it_is_and_the_last_one_of_a_chain
 
 
 def test_what_cannot_be_fitted_is_refused_by_name(x):
-    teacher = network()
+    teacher = convolutional()
     for make, words in (
         (
             lambda: regress_columns(chip(teacher), teacher, x),
@@ -242,7 +224,7 @@ def test_an_offset_is_no_weight_and_is_not_merged():
 
 
 def test_mixed_statistics_are_weighted_means_of_the_old_and_the_new_ones(x):
-    old, new, mixed = network(), network(), network()
+    old, new, mixed = convolutional(), convolutional(), convolutional()
     recalibrate_batchnorm(new, x)
     assert mix_batchnorm(mixed, x, 0.25) == 2 * (8 + 6)
     for n in (1, 4):
@@ -254,7 +236,7 @@ def test_mixed_statistics_are_weighted_means_of_the_old_and_the_new_ones(x):
 
 @pytest.mark.parametrize("batch_size", [None, 10])
 def test_all_of_the_new_ones_are_those_found_anew_bit_for_bit(x, batch_size):
-    new, mixed = network(), network()
+    new, mixed = convolutional(), convolutional()
     recalibrate_batchnorm(new, x, batch_size=batch_size)
     mix_batchnorm(mixed, x, 1.0, batch_size=batch_size)
     assert all(torch.equal(value, mixed.state_dict()[name]) for name, value in new.state_dict().items())
@@ -263,4 +245,4 @@ def test_all_of_the_new_ones_are_those_found_anew_bit_for_bit(x, batch_size):
 @pytest.mark.parametrize("mix", [0.0, -0.5, 1.5, float("nan")])
 def test_a_share_is_between_nothing_and_all(mix, x):
     with pytest.raises(ValueError, match=r"mix = .*0 < mix ≤ 1"):
-        mix_batchnorm(network(), x, mix)
+        mix_batchnorm(convolutional(), x, mix)
