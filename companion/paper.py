@@ -36,7 +36,7 @@ from companion.records import ROOT, Made, Point
 from companion.tasks.results import RIGHT
 from companion.tasks.resumable import Draws, OutOfTime, Resumable
 
-PLAN = ROOT / "data" / "paper" / "negative_feedback.yml"
+PLAN = sweeps.PAPER / "negative_feedback.yml"
 FOLDER = ROOT / "_build" / "paper"
 
 
