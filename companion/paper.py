@@ -4,7 +4,7 @@
 time. A training that is finished is a record like any other; one that is not goes on from its checkpoint in
 ``_build/paper`` the next time, if the code and the parameters are still the same. Command line::
 
-    python -m companion.paper --minutes 9 [--together 4]
+    python -m companion.paper --minutes 9 [--together 2]
 
 On the CPU it takes days; to try it there at the size of a minute, with records in ``_build/paper``::
 
@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.time()
     parser = argparse.ArgumentParser(prog="python -m companion.paper", description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="after which it stops")
-    parser.add_argument("--together", type=int, default=4, help="trainings at once on one device")
+    parser.add_argument("--together", type=int, default=2, help="trainings at once on one device")
     parser.add_argument("--device", help="in place of that of the file")
     parser.add_argument("--scale", help="in place of that of the file")
     parser.add_argument("--draws", choices=("cpu", "device"), help="where errors in training are drawn")
