@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from cimlib.chip import Evaluation
 from cimlib.chip.crossbar import Crossbar
 from cimlib.training import Batch, History, Objective, fit
+from companion.tasks.results import stacked
 from companion.tasks.task import Task
 
 Draws = Literal["cpu", "device"]
@@ -79,9 +80,8 @@ class Resumable(Task):
             found.append(super().read(model, batch, [chip]))
             longest = max(longest, time.time() - start)
         numbers = tuple(chip for one in found for chip in one.chips)
-        right = [one.right for one in found if one.right is not None]
         values, ekl = (np.concatenate([getattr(one, name) for one in found]) for name in ("values", "ekl"))
-        return Evaluation(numbers, values, ekl, np.concatenate(right) if right else None)
+        return Evaluation(numbers, values, ekl, stacked(found))
 
     def seconds(self) -> float:
         """How long the training took until its last checkpoint, in all sittings, s; 0 without one."""

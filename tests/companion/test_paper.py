@@ -16,6 +16,7 @@ from companion import experiments, paper, records, sidecars, sweeps
 from companion.experiments import negative_feedback
 from companion.tasks import resumable
 from companion.tasks.resumable import DrawnThere, OutOfTime
+from companion.tasks.task import Augmented
 
 TOY = {"width": 1 / 16, "epochs": 3, "n_train": 48, "batch": 16, "images": 20, "chips": 3, "sigma": 0.3}
 METHODS = ("noise", "temperature", "averaging", "correctnet", "ovf", "irs")
@@ -81,7 +82,8 @@ def in_sittings(one, now, clock):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_in_sittings_is_the_experiment_in_one_bit_for_bit(tmp_path, clock, method):
-    one, now = point(tmp_path, method=method, linear_start="fan-in", last_lr=0.5), session(tmp_path, SHORT)
+    given = {"precision": "bfloat16"} if method in ("ovf", "irs") else {"last_lr": 0.5}
+    one, now = point(tmp_path, method=method, linear_start="fan-in", **given), session(tmp_path, SHORT)
     made, said = in_sittings(one, now, clock)
     assert said == ["trained for 1 of 3 epochs", "trained for 2 of 3 epochs", "trained, not yet read"]
     assert made == at_once(one)
@@ -97,6 +99,15 @@ def test_errors_that_are_drawn_on_the_device_are_resumed_too_and_are_others(tmp_
     made, said = in_sittings(one, session(tmp_path / "sittings", SHORT, "device"), clock)
     whole = plain(paper.resumable(one, session(tmp_path / "whole", draws="device")))
     assert len(said) == 3 and made == whole != at_once(one)
+
+
+def test_what_an_objective_draws_from_and_trains_is_found_within_another_too():
+    params = negative_feedback.Params(method="irs")
+    irs = params.objective()
+    irs.setup(fresh(program(params.task.blank(), params.hardware())))
+    coloured = Augmented(irs, torch.zeros(1, 1, 1), seed=0)
+    assert list(resumable._generators(coloured)) == [coloured.generator]
+    assert list(resumable._modules(coloured)) == [irs.trained]
 
 
 def test_an_epoch_that_is_cut_short_is_made_again_and_no_other(tmp_path, clock, epochs):
