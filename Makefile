@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html test run refresh sweep stale recheck resamples bench wheel clean
+.PHONY: help book html test run refresh sweep paper stale recheck resamples bench wheel clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
@@ -18,6 +18,7 @@ help:
 	@echo "make run      one chapter, other parameters: make run CHAPTER=a_chip_is_a_seed ARGS=\"-p sigma 0.2\""
 	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
 	@echo "make sweep    make the desk-scale records that are missing (STALE=1: and those of older code)"
+	@echo "make paper    the paper's own size on a CUDA device, in so many minutes: make paper MINUTES=9"
 	@echo "make stale    list the records made by older code"
 	@echo "make recheck  accept them if the same numbers come out: make recheck EXPERIMENT=deployed"
 	@echo "make resamples  how many resamples turn each verdict: after new records or rules"
@@ -51,8 +52,12 @@ refresh: $(STAMP)
 	@$(SNAKEMAKE) refresh
 
 sweep: $(STAMP)
-	@stale="$(if $(STALE),$$($(BIN)/python -m companion.sweeps stale))"; \
+	@stale="$(if $(STALE),$$($(BIN)/python -m companion.sweeps stale --swept))"; \
 	$(SNAKEMAKE) sweep --quiet host reason rules $${stale:+--forcerun $$stale}
+
+# with the torch found there: a machine with a CUDA device has one that fits it
+paper:
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m companion.paper --minutes $(or $(MINUTES),9) $(ARGS)
 
 stale: $(STAMP)
 	@$(BIN)/python -m companion.sweeps stale

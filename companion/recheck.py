@@ -58,6 +58,11 @@ def _values(record: Record) -> set[tuple[str, str]]:
     return {(name, repr(value)) for name, value in record["params"].items()}
 
 
+def _repeats(record: Record) -> bool:
+    """Whether the same code makes the same numbers of it again, to the last digit."""
+    return bool(record["params"].get("device", "cpu") == "cpu")
+
+
 def _cost(record: Record) -> float:
     """Seconds that a run of ``record`` alone takes, with the training that it shared with another."""
     training = sum(record["result"].get("training_seconds", [0.0]))
@@ -78,6 +83,9 @@ def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> 
             by other code yet stay stale.
         minutes: at full size, if there is one.
 
+    Records of another device than the CPU, whose numbers do not come out again, are no part of a sample:
+    without a commit they stay stale.
+
     Returns the keys that were run at full size. Raises ``ValueError`` naming those that differ; the stale
     records that were not run stay stale.
     """
@@ -87,9 +95,12 @@ def recheck(experiment: str, against: str | None = None, minutes: float = 5) -> 
         made = twins.code(experiment, against)
         older = {key: record for key, record in older.items() if record["digest"] == made}
     agreed = [record for key, record in every.items() if key not in older and _was_rerun(key, record)]
+    if not against:
+        older = {key: record for key, record in older.items() if _repeats(record)}
     found = list(older.values())
     small = twins.compare(experiment, found, against) if against and found else 0
-    chosen = cheapest(found, minutes) if found and against else covering(found, agreed)
+    full = [record for record in found if _repeats(record)]
+    chosen = cheapest(full, minutes) if against else covering(full, agreed)
     sample = {_key(record): record for record in chosen}
     if sample:
         print(f"{experiment}: {_estimate(list(sample.values()))}", file=sys.stderr)

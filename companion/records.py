@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -38,12 +38,14 @@ RESULTS = ROOT / "data" / "results"
 
 @dataclass(frozen=True)
 class Point:
-    """One run that a sweep asks for: ``minutes`` is the estimate for one run on ``threads`` cores."""
+    """One run that a sweep asks for: ``minutes`` is the estimate for one run on ``threads`` cores. Its record
+    is in ``folder``, by default :data:`RESULTS`."""
 
     experiment: str
     params: Any
     threads: int
     minutes: float
+    folder: Path | None = None
 
     @property
     def key(self) -> str:
@@ -52,7 +54,10 @@ class Point:
 
     @property
     def path(self) -> Path:
-        return RESULTS / self.experiment / f"{self.key}.json"
+        return (self.folder or RESULTS) / self.experiment / f"{self.key}.json"
+
+
+Made = tuple[dict[str, Any], dict[str, Right]]  # results, and which images were predicted right
 
 
 def key_of(experiment: str, params: Mapping[str, Any]) -> str:
@@ -81,8 +86,13 @@ def commit(experiment: str) -> str | None:
         return None
 
 
-def run(point: Point) -> Path:
-    """Make the record of ``point``, unless one made by the present code exists; returns its path."""
+def run(point: Point, make: Callable[[Point], Made] | None = None, on: str = "") -> Path:
+    """Make the record of ``point``, unless one made by the present code exists; returns its path.
+
+    Args:
+        make: runs the experiment with the point's parameters in another way than all at once.
+        on: what it runs on beside the processor, for the record.
+    """
     point.path.parent.mkdir(parents=True, exist_ok=True)
     locks = ROOT / "_build" / "locks"
     locks.mkdir(parents=True, exist_ok=True)
@@ -91,7 +101,7 @@ def run(point: Point) -> Path:
             return point.path
         torch.set_num_threads(point.threads)
         start = time.perf_counter()
-        result, right = experiments.run_with_images(point.experiment, asdict(point.params))
+        result, right = (make or _at_once)(point)
         record = {
             "experiment": point.experiment,
             "params": asdict(point.params),
@@ -105,13 +115,21 @@ def run(point: Point) -> Path:
             "digest": code_digest(point.experiment),
             "commit": commit(point.experiment),
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")},
-            "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "platform": ", ".join(filter(None, (*_platform(), on))),
         }
         point.path.unlink(missing_ok=True)  # an older one has other images
         if right:
             record["right"] = sidecars.write(point.path, right)
         write(point.path, record)
     return point.path
+
+
+def _at_once(point: Point) -> Made:
+    return experiments.run_with_images(point.experiment, asdict(point.params))
+
+
+def _platform() -> tuple[str, str]:
+    return f"{platform.system()} {platform.machine()}", f"Python {platform.python_version()}"
 
 
 def load(path: Path) -> dict[str, Any]:

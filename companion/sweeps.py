@@ -3,7 +3,7 @@
 ``data/sweeps/<experiment>.yml`` lists points, each a grid of parameters. Command line::
 
     python -m companion.sweeps run data/sweeps/deployed.yml KEY
-    python -m companion.sweeps stale
+    python -m companion.sweeps stale [--swept]
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from companion.fields import Count, Filed, Positive, filed, one_of
 from companion.records import ROOT, Point, run, stale
 
 SWEEPS = ROOT / "data" / "sweeps"
+#: Sweeps that :mod:`companion.paper` runs, and no other.
+PAPER = ROOT / "data" / "paper"
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,13 @@ def main(arguments: list[str] | None = None) -> None:
     one = commands.add_parser("run", help="make one record of a sweep")
     one.add_argument("sweep", type=Path)
     one.add_argument("key")
-    commands.add_parser("stale", help="list records made by older code")
+    older = commands.add_parser("stale", help="list records made by older code")
+    older.add_argument("--swept", action="store_true", help="without those that make paper made")
     args = parser.parse_args(arguments)
     if args.command == "stale":
-        print("\n".join(str(path.relative_to(ROOT)) for path in stale()))
+        files = PAPER.glob("*.yml") if args.swept else ()
+        others = {point.path for path in files for point in points(path)}
+        print("\n".join(str(path.relative_to(ROOT)) for path in stale() if path not in others))
         return
     known = {point.key: point for point in points(args.sweep)}
     if args.key not in known:

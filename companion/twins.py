@@ -65,6 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "images": 40,
         "chips": 2,
         "seed": 1,
+        "device": "cpu",
     },
     "offsets": {"epochs": 1, "update_epochs": 1, "n_train": 400, "n_update": 200, "images": 260, "chips": 2},
     "offsets_iris": {"epochs": 20, "update_epochs": 5, "seeds": 4},
@@ -98,7 +99,7 @@ print(os.path.basename(folder))
 
 
 def small(experiment: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` with no number above its size in :data:`SMALL`."""
+    """``params`` with no number above its size in :data:`SMALL`, and what they say of a device the CPU."""
     sizes = SMALL[experiment]
     return {name: min(value, sizes[name]) if name in sizes else value for name, value in params.items()}
 

@@ -57,7 +57,7 @@ def test_text_names_no_machine_and_no_package_host() -> None:
 
 
 def test_every_record_is_one_that_a_sweep_asks_for() -> None:
-    files = (ROOT / "data" / "sweeps").glob("*.yml")
+    files = [path for folder in ("sweeps", "paper") for path in (ROOT / "data" / folder).glob("*.yml")]
     asked = {point.path for file in files for point in sweeps.points(file)}
     found = set((ROOT / "data" / "results").glob("*/*.json"))
     assert sorted(found - asked) == []

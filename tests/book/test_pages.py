@@ -34,8 +34,9 @@ def test_code_of_the_pages_runs_as_printed(block, capsys):
 
 
 def test_every_module_is_on_the_page_of_its_room():
-    """`companion` has two pages, of which experiments and their tasks share one; so have remedies, of which
-    those against drift have one, and chips, of which digital stages have one."""
+    """`companion` has three pages: experiments and their tasks share one, and what runs a paper's own size
+    another; remedies have two, of which those against drift have one, and so have chips, of which digital
+    stages have one."""
     described = re.compile(r"^\.\. (?:auto|py:)module:: (\S+)$", re.MULTILINE)
     found = [(name, page.stem) for page in PAGES for name in described.findall(page.read_text("utf-8"))]
     rooms = {}
@@ -43,6 +44,7 @@ def test_every_module_is_on_the_page_of_its_room():
         package, *rest = module.split(".")
         if package == "companion":
             room = "experiments" if {"experiments", "tasks"} & set(rest) else package
+            room = "paper" if {"paper", "resumable"} & set(rest) else room
         else:
             room = rest[0] if rest else "api"
             room += APART.get((room, rest[-1]), "") if rest else ""

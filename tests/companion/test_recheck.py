@@ -61,6 +61,23 @@ def test_they_are_accepted_if_a_sample_comes_out_the_same(older, capsys, monkeyp
     assert records.stale() == []
 
 
+def test_records_of_another_device_are_accepted_by_what_all_make_at_a_small_size_alone(older, monkeypatch):
+    monkeypatch.setattr(recheck, "_repeats", lambda record: record["params"]["gaussian"] == 0.0)
+    away, here = sorted(older, key=lambda path: records.load(path)["params"]["gaussian"] == 0.0)
+    assert recheck.recheck("deployed") == [here.stem] and records.stale() == [away]
+    monkeypatch.setattr(twins, "compare", lambda experiment, found, against: len(found))
+    assert recheck.recheck("deployed", against="COMMIT") == [] and records.stale() == []
+    assert records.load(away)["rechecked"][-1]["small"] == 1
+
+
+def test_a_run_of_another_device_is_cut_down_to_the_cpu():
+    assert twins.small("negative_feedback", {"device": "cuda", "epochs": 200}) == {
+        "device": "cpu",
+        "epochs": 1,
+    }
+    assert not recheck._repeats({"params": {"device": "cuda"}}) and recheck._repeats({"params": {}})
+
+
 def test_a_second_recheck_has_nothing_to_run(older):
     assert sorted(recheck.recheck("deployed")) == sorted(path.stem for path in older)
     assert recheck.recheck("deployed") == []

@@ -66,6 +66,9 @@ def test_a_record_of_older_code_is_stale_listed_and_run_again(sweep, capsys, mon
     assert records.stale() == [path]
     sweeps.main(["stale"])
     assert path.name in capsys.readouterr().out
+    monkeypatch.setattr(sweeps, "PAPER", sweep.parent)
+    sweeps.main(["stale", "--swept"])
+    assert path.name not in capsys.readouterr().out
     assert records.read("deployed").stale.all()
     records.run(sweeps.points(sweep)[0])
     assert records.stale() == [] and not records.read("deployed").stale.any()
