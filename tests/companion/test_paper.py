@@ -252,10 +252,13 @@ def test_errors_drawn_on_the_device_are_standard_and_follow_from_the_layers_gene
 def test_the_plan_is_the_papers_own_size_in_the_order_of_what_it_tells():
     points = paper.plan()
     assert len({each.key for each in points}) == len(points)
-    said = [(p.params.method, p.params.linear_start, p.params.sigma, p.params.seed) for p in points]
-    methods = [("noise", "fan-out"), ("noise", "fan-in"), ("temperature", "fan-out")]
-    methods += [("ovf", "fan-out"), ("irs", "fan-out")]
-    assert said[:10] == [(*method, sigma, 0) for sigma in (0.3, 0.35) for method in methods]
+    said = [(p.params.method, p.params.linear_start, p.params.sigma, p.params.epochs) for p in points]
+    methods = {("noise", "fan-out"), ("noise", "fan-in"), ("temperature", "fan-out")}
+    methods |= {("ovf", "fan-out"), ("irs", "fan-out")}
+    for number, (epochs, sigma) in enumerate([(25, 0.3), (25, 0.35), (200, 0.3), (200, 0.35)]):
+        first = said[5 * number : 5 * number + 5]
+        assert set(first) == {(*method, sigma, epochs) for method in methods}
+    assert {each.params.seed for each in points[:20]} == {0}
     for each in points:
         params = each.params
         assert (params.scale, params.network, params.dataset, params.width) == ("paper", "vgg8", "mnist", 1.0)
