@@ -35,8 +35,8 @@ def test_code_of_the_pages_runs_as_printed(block, capsys):
 
 def test_every_module_is_on_the_page_of_its_room():
     """`companion` has four pages: experiments and their tasks share one, claims another, and so has what
-    runs a paper's own size; remedies have two, of which those against drift have one, and so have chips, of which digital
-    stages have one."""
+    runs a paper's own size; remedies have two, of which those against drift have one, and so have chips, of
+    which digital stages have one."""
     described = re.compile(r"^\.\. (?:auto|py:)module:: (\S+)$", re.MULTILINE)
     found = [(name, page.stem) for page in PAGES for name in described.findall(page.read_text("utf-8"))]
     rooms = {}
