@@ -4,7 +4,8 @@ network trained by the code that is tested."""
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+# before torch is imported, whatever Snakemake says: as many workers run as there are cores
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
