@@ -16,7 +16,7 @@ from companion import sweeps, yaml_files
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 LISTS = {"scoreboard", "what_changed", "notation"}  # pages made from tables, without the six movements
-BINARY = {".woff", ".js", ".npz", ".gz", ".png"}
+BINARY = {".woff2", ".js", ".npz", ".gz", ".png"}
 KERNEL = {"name": "python3", "display_name": "Python 3"}
 PAPERS = [path for path in CHAPTERS if path.stem not in LISTS]
 

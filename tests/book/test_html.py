@@ -83,8 +83,8 @@ def test_maths_is_typeset_by_the_bundled_mathjax() -> None:
     for path in typeset:
         sources = [address.split("?")[0] for address in loaded(soup(path.read_text("utf-8")))]
         assert any(source.endswith("mathjax/tex-mml-chtml.js") for source in sources), path
-    fonts = BOOK / "mathjax" / "output" / "chtml" / "fonts" / "woff-v2"
-    assert (fonts / "MathJax_Math-Italic.woff").exists()
+    fonts = BOOK / "mathjax" / "mathjax-tex-font" / "chtml" / "woff2"
+    assert (fonts / "mjx-tex-i.woff2").exists()
 
 
 @pytest.mark.parametrize(
