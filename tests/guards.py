@@ -153,6 +153,22 @@ def figures_speak(notebook: NotebookNode) -> list[str]:
     return wrong
 
 
+def shows_what_is_meant(notebook: NotebookNode) -> list[str]:
+    """A bar of hidden code has a name and something below it, and no line that is there for nbval alone."""
+    wrong = []
+    for cell in _code(notebook):
+        tags = cell.metadata.get("tags", [])
+        if "hide-input" not in tags:
+            continue
+        if not _shown(cell):
+            wrong.append(f"{_named(cell)}: a bar over nothing, tag it 'remove-cell'")
+        if any(output.get("name") == "stdout" for output in cell.outputs) and "remove-stdout" not in tags:
+            wrong.append(f"{_named(cell)}: prints below hidden code, tag it 'remove-stdout'")
+        if not cell.metadata.get("mystnb", {}).get("code_prompt_show"):
+            wrong.append(f"{_named(cell)}: no mystnb.code_prompt_show, which names the bar")
+    return wrong
+
+
 def cells_are_short(notebook: NotebookNode) -> list[str]:
     """A code cell is read at a glance."""
     return [
@@ -223,6 +239,7 @@ EVERYWHERE: list[Guard] = [
     compares_only_what_repeats,
     hides_nothing_from_nbval,
     figures_speak,
+    shows_what_is_meant,
     cells_are_short,
     library_does_the_work,
     numbers_have_a_source,

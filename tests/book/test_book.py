@@ -126,6 +126,15 @@ def output(kind: str, **content: object) -> Callable[[NotebookNode], None]:
     return lambda notebook: code(notebook, 2).outputs.append(new_output(kind, **content))
 
 
+def tagged(index: int, *tags: str, **shown: str) -> Callable[[NotebookNode], None]:
+    def breaking(notebook: NotebookNode) -> None:
+        metadata = code(notebook, index).metadata
+        metadata.tags = list(tags)
+        metadata.setdefault("mystnb", {}).update(shown)
+
+    return breaking
+
+
 def forget(index: int, *path: str) -> Callable[[NotebookNode], None]:
     def breaking(notebook: NotebookNode) -> None:
         node = code(notebook, index)
@@ -223,6 +232,9 @@ BREAKING: list[tuple[guards.Guard, str, Callable[[NotebookNode], None]]] = [
         "a vector figure",
         output("display_data", data={"image/svg+xml": "<svg/>"}),
     ),
+    (guards.shows_what_is_meant, "nothing below", tagged(2, "hide-input")),
+    (guards.shows_what_is_meant, "a printed line", tagged(1, "hide-input", code_prompt_show="Code")),
+    (guards.shows_what_is_meant, "no name", tagged(1, "hide-input", "remove-stdout")),
     (guards.cells_are_short, "13 lines", write(2, "x = 1\n" * 13)),
     (guards.library_does_the_work, "a class", write(2, "class Net:\n    pass")),
     (
