@@ -10,6 +10,7 @@
   const body = document.querySelector(".board-list tbody");
   const lines = [...body.rows];
   const dots = [...document.querySelectorAll(".claim-dot[data-id]")];
+  const parts = document.querySelectorAll("ul.board li, .board-own"); // hidden where nothing in them fits
   const output = form.querySelector("output");
   const exact = ["verdict", "source", "scale", "chapter"];
   const verdicts = [...form.elements.verdict.options].map((option) => option.value);
@@ -26,24 +27,25 @@
     return said.join(" ").toLowerCase();
   }
 
-  function asked() {
+  function wished() {
     return Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]));
   }
 
   function fits(claim, wish) {
-    const parts = wish.q.toLowerCase().split(/\s+/);
+    const asked = wish.q.toLowerCase().split(/\s+/);
     return exact.every((name) => !wish[name] || claim[name] === wish[name])
-      && parts.every((part) => claim.text.includes(part));
+      && asked.every((word) => claim.text.includes(word));
   }
 
   function show() {
-    const wish = asked();
+    const wish = wished();
     let count = 0;
     for (const line of lines) {
       line.hidden = !fits(known.get(line.dataset.id), wish);
       count += !line.hidden;
     }
-    for (const dot of dots) dot.classList.toggle("off", !fits(known.get(dot.dataset.id), wish));
+    for (const dot of dots) dot.hidden = !fits(known.get(dot.dataset.id), wish);
+    for (const part of parts) part.hidden = !part.querySelector(".claim-dot:not([hidden])");
     const order = orders[wish.sort] || orders.chapter;
     const of = (line) => known.get(line.dataset.id);
     body.append(...lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place));

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from companion.claims import scoreboard
+from companion.claims.contests import ASKED, CONTESTED
 from companion.claims.marks import mark
 from companion.claims.scoreboard import SOURCES, Row
 from companion.claims.verdicts import VERDICTS
@@ -19,6 +20,8 @@ SORTS = {
     "paper": "by paper",
     "turned": "least firm first",
 }
+#: The line below a mark, by what controls make of the cause.
+_LINES = {CONTESTED: "contested", ASKED: "asked"}
 
 
 def board(found: Sequence[Row]) -> str:
@@ -88,7 +91,7 @@ def own(found: Sequence[Row]) -> str:
 
 def _marks(found: Sequence[Row]) -> str:
     return "".join(
-        f'<a class="claim-dot{" contested" if row.contested else ""}" href="{escape(row.address)}" '
+        f'<a class="claim-dot {_LINES.get(row.contested, "")}" href="{escape(row.address)}" '
         f'data-id="{escape(row.claim.id)}" title="{escape(row.words)}" aria-label="{escape(row.words)}">'
         f"{mark(row.claim.verdict)}</a>"
         for row in found

@@ -18,6 +18,16 @@ from companion.claims.verdicts import VERDICTS, Claim, load
 
 #: Where a claim is said; "this book" are its own controls and conventions, and what it derives.
 SOURCES = ("paper", "abstract", "authors' code", "third party", "no number known", "this book")
+#: Verdicts as the sentence puts them together.
+_TOGETHER = {
+    "reproduced": ("reproduced",),
+    "in part": ("direction only", "holds where decided", "partly"),
+    "not reproduced": ("not reproduced", "not by arithmetic"),
+    "undecided": ("undecided",),
+    "settled by arithmetic": ("by arithmetic",),
+    "not testable here": ("not testable here",),
+    "waiting for records": ("stale records", "not run yet"),
+}
 _SAYS = ("holds", "holds where decided", "partly", "open", "fails", "none")
 
 
@@ -72,19 +82,19 @@ def source_of(claim: Claim) -> str:
 
 
 def rows(papers: Iterable[str]) -> list[Row]:
-    """The claims of these ledgers in the order of the chapters, each measured. Raises as
-    :func:`~companion.claims.verdicts.load` does."""
+    """The claims of these ledgers, each measured: those of papers first, in the order of the chapters, then
+    this book's own. Raises as :func:`~companion.claims.verdicts.load` does."""
     found = [claim for paper in papers for claim in load(paper)]
-    order = {chapter.file: place for place, chapter in enumerate(chapters())}
+    order = [chapter.file for chapter in chapters()]
     against = contests.contesting(found)
     made = [Row(c, chapter_of(c), source_of(c), contests.contested(against[c.id])) for c in found]
-    return sorted(made, key=lambda row: (order[row.chapter.file], _place(row)))
+    return sorted(made, key=lambda row: (not row.counted, order.index(row.chapter.file), _place(row)))
 
 
-def _place(row: Row) -> tuple[bool, int]:
-    """Papers before this book's own, and papers as their chapter lists them."""
+def _place(row: Row) -> int:
+    """Papers as their chapter lists them, what has none after them."""
     papers = row.chapter.papers
-    return (not row.counted, papers.index(row.claim.paper) if row.claim.paper in papers else len(papers))
+    return papers.index(row.claim.paper) if row.claim.paper in papers else len(papers)
 
 
 def counts(found: Sequence[Row]) -> dict[str, int]:
@@ -101,14 +111,18 @@ def in_words(numbers: dict[str, int]) -> str:
 def sentence(found: Sequence[Row]) -> str:
     """What became of the papers' claims, in one sentence and one bar with its legend."""
     numbers = counts([row for row in found if row.counted])
-    said = f"Of {sum(numbers.values())} claims of papers: {in_words(numbers)}."
+    said = ", ".join(
+        f"{n} {words}" for words, kinds in _TOGETHER.items() if (n := sum(numbers.get(k, 0) for k in kinds))
+    )
+    total = sum(numbers.values())
     bar = "".join(
         f'<span class="is-{kind.replace(" ", "-")}" style="flex-grow:{n}"></span>'
         for kind, n in numbers.items()
     )
     legend = " ".join(f"<span>{mark(kind)} {kind} {n}</span>" for kind, n in numbers.items())
     return (
-        f'<div class="board-sum"><div class="bar" role="img" aria-label="{said}">{bar}</div>'
+        f"**Of {total} claims of papers: {said}.**\n\n"
+        f'<div class="board-sum"><div class="bar" role="img" aria-label="{in_words(numbers)}">{bar}</div>'
         f'<div class="legend">{legend}</div></div>'
     )
 
