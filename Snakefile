@@ -17,7 +17,7 @@ notebook_sources = runpy.run_path("companion/sources.py")["notebook_sources"]
 
 ALL_CORES = workflow.cores or 1
 CHAPTERS = sorted(path.stem for path in Path("chapters").glob("*.ipynb"))
-CHECKS = ["lint", "unit", "book", *CHAPTERS]
+CHECKS = ["lint", "unit", "book", "browser", *CHAPTERS]
 LIBRARY = sorted(path for folder in ("cimlib", "companion") for path in Path(folder).rglob("*.py"))
 SETTINGS = ["requirements.txt", "constraints.txt", "pyproject.toml"]
 NOTEBOOKS = {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}
@@ -124,7 +124,7 @@ rule chapter:
 
 rule render:
     input:
-        files(*PROSE, "pages/**/*", "_extra/*", "_extra/mathjax/*"), LIBRARY, SETTINGS,
+        files(*PROSE, "pages/**/*", "_extra/**/*"), LIBRARY, SETTINGS,
         notebooks=lambda wildcards: expand(NOTEBOOKS[wildcards.which], chapter=CHAPTERS),
     output: "_build/{which,html|committed}/index.html"
     params: stage="_build/stage-{which}"
@@ -151,8 +151,8 @@ rule unit:
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:
-        "python -m slipcover -m pytest -n {threads} --ignore=tests/book -m 'not compiles' &&"
-        " pytest --ignore=tests/book -m compiles"
+        "python -m slipcover -m pytest -n {threads} --ignore=tests/book --ignore=tests/browser -m 'not compiles' &&"
+        " pytest --ignore=tests/book --ignore=tests/browser -m compiles"
 
 rule nbval:
     input: lambda wildcards: reached(wildcards.chapter)
@@ -167,3 +167,11 @@ rule bookcheck:
         folders("data/*", "data/*/*"), LIBRARY, SETTINGS, "LICENSE", "cimlib/py.typed",
     output: touch("_build/checked/book")
     shell: "pytest tests/book"
+
+rule browsercheck:
+    input:
+        "_build/committed/index.html",
+        files("tests/*.py", "tests/look.js", "tests/browser/*.py"), SETTINGS,
+    output: touch("_build/checked/browser")
+    threads: ALL_CORES
+    shell: "pytest -n {threads} tests/browser"

@@ -1,0 +1,38 @@
+"""Pages load what they use, and no more.
+
+The theme sends every icon of Font Awesome twice, as a font with its style sheet and as a script of 1.5 MB;
+and Sphinx sends MathJax to a page if there are equations on it or on any page below it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ICONS = re.compile(
+    r"<script[^>]*scripts/fontawesome\.js[^>]*></script>|<link[^>]*scripts/fontawesome\.js[^>]*>"
+)
+MATHS = re.compile(r"<script>window\.MathJax = .*?</script>|<script[^>]*mathjax/[^>]*></script>", re.DOTALL)
+
+
+def lightened(page: str) -> str:
+    """The page without the script of icons, and without MathJax if nothing on it is typeset."""
+    page = ICONS.sub("", page)
+    return page if 'class="math' in page else MATHS.sub("", page)
+
+
+def lighten(app: Sphinx, exception: Exception | None) -> None:
+    """Lighten every page that was built."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        path.write_text(lightened(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for left in Path(app.outdir, "_static", "scripts").glob("fontawesome.js*"):
+        left.unlink()
+
+
+def setup(app: Sphinx) -> None:
+    """Connect to Sphinx's events."""
+    app.connect("build-finished", lighten)
