@@ -32,7 +32,7 @@
   }
 
   function fits(claim, wish) {
-    const asked = wish.q.toLowerCase().split(/\s+/);
+    const asked = wish.text.toLowerCase().split(/\s+/);
     return exact.every((name) => !wish[name] || claim[name] === wish[name])
       && asked.every((word) => claim.text.includes(word));
   }

@@ -162,10 +162,11 @@ def badges(found: Sequence[Row]) -> str:
     for paper in dict.fromkeys(row.claim.paper for row in found if row.counted):
         own = [row for row in found if row.claim.paper == paper and row.counted]
         said, chapter = in_words(counts(own)), own[0].chapter.file
-        shown = f'<img class="badge" src="../badges/{paper}.svg" alt="{said}">'
+        shown = f'<img class="paper-badge" src="../badges/{paper}.svg" alt="{said}">'
         line = f"[![{said}](badges/{paper}.svg)](chapters/{chapter}.html)"
-        parts.append(f"{{cite:t}}`{paper}`, in {{doc}}`{chapter}`: {said}. {shown} `{line}`")
-    return folded("Paper by paper, with a badge for each", "\n".join(f"- {part}" for part in parts))
+        parts.append(f"- {{cite:t}}`{paper}`, in {{doc}}`{chapter}`<br>{shown}<br>`{line}`")
+    told = "To show a badge elsewhere, put the address of this book before both of its addresses."
+    return folded("Paper by paper, with a badge for each", "\n".join([told, "", *parts]))
 
 
 def folded(title: str, content: str) -> str:
