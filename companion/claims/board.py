@@ -37,7 +37,7 @@ def filters(found: Sequence[Row]) -> str:
     sources = {kind: kind for kind in SOURCES if any(row.source == kind for row in found)}
     scales: dict[str, str] = {row.claim.scale: row.claim.scale for row in found}
     fields = [
-        '<label>Text <input type="search" name="text" placeholder="46.71, drift …" autocomplete="off"></label>',
+        '<label>Text <input type="search" name="text" placeholder="46.71, drift …"></label>',
         _select("verdict", "Verdict", verdicts),
         _select("source", "Source", sources),
         _select("scale", "Scale", scales),

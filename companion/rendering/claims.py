@@ -18,12 +18,20 @@ from sphinx.application import Sphinx
 
 PAGE = "chapters/scoreboard"
 _DATA = re.compile(r'<script type="application/json" id="scoreboard-data">(.*?)</script>', re.DOTALL)
-_GREY = "#6b7280"
-_COLOURS = {
-    **dict.fromkeys(("reproduced", "direction only", "holds where decided"), "#16703f"),
-    "partly": "#b7791f",
-    **dict.fromkeys(("not reproduced", "not by arithmetic"), "#b3261e"),
-    "by arithmetic": "#1f5fa8",
+_GOOD, _PART, _BAD, _EXACT, _GREY = "#16703f", "#b7791f", "#b3261e", "#1f5fa8", "#6b7280"
+#: The colour of every verdict, in the order of the verdicts.
+COLOURS = {
+    "reproduced": _GOOD,
+    "direction only": _GOOD,
+    "holds where decided": _GOOD,
+    "partly": _PART,
+    "not reproduced": _BAD,
+    "undecided": _GREY,
+    "by arithmetic": _EXACT,
+    "not by arithmetic": _BAD,
+    "not testable here": _GREY,
+    "stale records": _GREY,
+    "not run yet": _GREY,
 }
 _TITLE, _LETTER, _HEIGHT = "computing-in-memory, reproduced", 6.4, 22  # px a letter at 11 px
 
@@ -46,16 +54,14 @@ def as_csv(claims: list[dict[str, Any]]) -> str:
 
 def badge(verdicts: list[str]) -> str:
     """An SVG that says how many claims have each of the ``verdicts``, with a bar of their colours."""
-    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
+    counts = {verdict: verdicts.count(verdict) for verdict in COLOURS if verdict in verdicts}
     said = " · ".join(f"{n} {verdict}" for verdict, n in counts.items())
     left, right = (round(_LETTER * len(text) + 14) for text in (_TITLE, said))
     bars, place = [], float(left)
     for verdict, n in counts.items():
         width = right * n / len(verdicts)
-        colour = _COLOURS.get(verdict, _GREY)
-        bars.append(
-            f'<rect x="{place:.1f}" y="{_HEIGHT - 3}" width="{width:.1f}" height="3" fill="{colour}"/>'
-        )
+        box = f'x="{place:.1f}" y="{_HEIGHT - 3}" width="{width:.1f}" height="3"'
+        bars.append(f'<rect {box} fill="{COLOURS[verdict]}"/>')
         place += width
     words = escape(f"{_TITLE}: {said}")
     return (
