@@ -4,15 +4,17 @@
 range in which the 95 % interval must lie; nothing about the verdict is written by hand.
 """
 
+from companion.claims.cards import cards
+from companion.claims.chapters import Chapter, chapter_of
 from companion.claims.evidence import Estimate, measure
 from companion.claims.ledger import CLAIMS, Earlier, Entry, Evidence, Reading, Reported, entries, papers
 from companion.claims.readings import NotRunYet, Read, read
-from companion.claims.tables import table
 from companion.claims.verdicts import VERDICTS, Claim, load, pieces, summary
 
 __all__ = [
     "CLAIMS",
     "VERDICTS",
+    "Chapter",
     "Claim",
     "Earlier",
     "Entry",
@@ -22,6 +24,8 @@ __all__ = [
     "Read",
     "Reading",
     "Reported",
+    "cards",
+    "chapter_of",
     "entries",
     "load",
     "measure",
@@ -29,5 +33,4 @@ __all__ = [
     "pieces",
     "read",
     "summary",
-    "table",
 ]

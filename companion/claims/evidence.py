@@ -26,7 +26,8 @@ COUNTED: dict[str, Callable[[Any], Any]] = {
 class Estimate:
     """An evidence's estimate, 95 % interval and n; ``status`` holds, fails, open (undecided), stale (made by
     older code) or missing (not run yet). ``images``: how many the interval covers besides; 0 if none.
-    ``unit``: what n counts, chips, seeds or trainings. ``made``: digests of what was read."""
+    ``unit``: what n counts, chips, seeds or trainings. ``made``: digests of what was read; ``keys``: of which
+    records, ``experiment/key``."""
 
     estimate: float
     low: float
@@ -36,6 +37,7 @@ class Estimate:
     images: int = 0
     unit: str = "chips"
     made: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
@@ -53,7 +55,8 @@ def measure(evidence: Evidence, tables: Tables = records.read) -> Estimate:
     status = "stale" if any(each.stale for each in found) else judged(evidence, n, low, high)
     unit = max(found, key=lambda each: len(each.numbers)).unit
     made = tuple(made for each in found for made in each.made)
-    return Estimate(estimate, low, high, n, status, images, unit, made)
+    keys = tuple(dict.fromkeys(key for each in found for key in each.keys))
+    return Estimate(estimate, low, high, n, status, images, unit, made, keys)
 
 
 def judged(evidence: Evidence, n: int, low: float, high: float) -> Literal["holds", "fails", "open"]:

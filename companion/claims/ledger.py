@@ -14,6 +14,7 @@ from companion import experiments, records, yaml_files
 from companion.fields import Count, Filed, Natural, NonNegative, Number, Scale, Text, filed, one_of
 
 CLAIMS = records.ROOT / "data" / "claims"
+CHAPTERS = "chapters"  # a file there that is no ledger: see :mod:`companion.claims.chapters`
 TRAININGS, SPREADS = 5, 50  # fewer decide nothing, unless the ledger says why
 
 Settled = Literal["measured", "by arithmetic"]
@@ -171,6 +172,8 @@ class Entry(Filed):
         seen: whether the rule was written when its records had been seen.
         earlier: the verdict in version 0.2, if it was another one.
         reason: why there is no evidence.
+        contests: of a control, the claims whose cause it contests, by their ids.
+        figure: of the chapter, the name of the one that shows it.
     """
 
     id: Text
@@ -190,6 +193,8 @@ class Entry(Filed):
     seen: Annotated[bool, Strict()] = False
     earlier: Earlier | None = None
     reason: str = ""
+    contests: tuple[Text, ...] = ()
+    figure: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.evidence or self.unknown) == bool(self.reason):
@@ -202,6 +207,8 @@ class Entry(Filed):
         if (self.quantifier == "any") != bool(self.family):
             allowed = "the members, in words" if self.quantifier == "any" else "'', as each piece has to hold"
             raise ValueError(f"family = {self.family!r} is not allowed; allowed: {allowed}")
+        if self.figure and not self.figure.startswith("fig-"):
+            raise ValueError(f"figure = {self.figure!r} is not allowed; allowed: a figure's name, 'fig-…'")
         for number, piece in enumerate(self.evidence, 1):
             self._sized(f"evidence.{number}", piece)
         readings = (r for piece in self.evidence for r in (piece.of, piece.against) if r is not None)
@@ -220,7 +227,8 @@ class Entry(Filed):
 
 def papers(directory: Path | None = None) -> list[str]:
     """Papers that have a ledger."""
-    return sorted(path.stem for path in (CLAIMS if directory is None else directory).glob("*.yml"))
+    found = (path.stem for path in (CLAIMS if directory is None else directory).glob("*.yml"))
+    return sorted(name for name in found if name != CHAPTERS)
 
 
 def entries(path: Path) -> Iterator[tuple[str, Entry]]:

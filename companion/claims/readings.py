@@ -27,7 +27,7 @@ class NotRunYet(LookupError):
 class Read:
     """What a reading has found: ``sample``, its values; ``unit``, what each is of, with the number of each;
     ``dataset``, whose images they share; ``stale``, whether older code made any; ``made``, digests of what
-    was read."""
+    was read; ``keys``, of which records, ``experiment/key``."""
 
     sample: Sample
     unit: str
@@ -35,6 +35,7 @@ class Read:
     dataset: str
     stale: bool
     made: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
     def only(self, numbers: list[Any]) -> Sample:
         """The values with these ``numbers``."""
@@ -60,7 +61,8 @@ def read(reading: Reading, tables: Tables = records.read, *, evidence: bool = Tr
     images = (kept.get(reading.value, "") for kept in found["right"])
     made = tuple(sorted(" ".join(both) for both in zip(found["content"], images, strict=True)))
     dataset, stale = str(first.get("dataset", "")), bool(found["stale"].any())
-    return Read(Sample(values, right), unit, numbers, dataset, stale, made)
+    keys = tuple(f"{reading.experiment}/{key}" for key in found["key"])
+    return Read(Sample(values, right), unit, numbers, dataset, stale, made, keys)
 
 
 def _ruler(reading: Reading, evidence: bool) -> dict[str, Any]:

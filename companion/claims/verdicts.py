@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from functools import cache
 from pathlib import Path
@@ -124,11 +124,12 @@ def _load(paper: str, directory: Path | None, tables: Tables) -> list[Claim]:
     if not path.exists():
         known = ", ".join(ledger.papers(directory))
         raise ValueError(f"paper = {paper!r} has no ledger; allowed: {known}")
-    claims = []
+    claims, ids = [], cache(lambda: _ids(directory))
     for where, entry in ledger.entries(path):
         measured = []
         try:
             _require_earlier(entry)
+            _require_contested(entry, ids)
             reported.require(entry)
             for number, piece in enumerate(entry.evidence, 1):
                 measured.append(_measured(number, piece, tables))
@@ -150,6 +151,19 @@ def _require_earlier(entry: ledger.Entry) -> None:
     if entry.earlier and entry.earlier.verdict not in VERDICTS:
         allowed = ", ".join(VERDICTS)
         raise ValueError(f"earlier.verdict = {entry.earlier.verdict!r} is not allowed; allowed: {allowed}")
+
+
+def _require_contested(entry: ledger.Entry, ids: Callable[[], set[str]]) -> None:
+    for name in entry.contests:
+        if name not in (others := ids() - {entry.id}):
+            allowed = ", ".join(sorted(others)) or "another claim, of which there is none"
+            raise ValueError(f"contests = {name!r} is not allowed; allowed: {allowed}")
+
+
+def _ids(directory: Path) -> set[str]:
+    """The ids of all claims there."""
+    paths = (directory / f"{paper}.yml" for paper in ledger.papers(directory))
+    return {entry.id for path in paths for _, entry in ledger.entries(path)}
 
 
 def summary() -> pd.DataFrame:

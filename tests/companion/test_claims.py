@@ -147,7 +147,7 @@ def test_a_ratio_of_constants_has_no_width(ledger):
     claim = ledger({**evidence, "above": 1.9})
     (measured,) = claim.measured
     assert (measured.low, measured.estimate, measured.high) == (2.0, 2.0, 2.0)
-    assert "same: 2.0 points, the same for all n = 50" in claims.table([claim])
+    assert "same: 2.0 points, the same for all n = 50" in claims.cards([claim])
 
 
 def test_what_must_hold_of_every_value_is_decided_by_the_worst(ledger):
@@ -160,7 +160,7 @@ def test_what_must_hold_of_every_value_is_decided_by_the_worst(ledger):
     claim = ledger(*evidence)
     assert [m.status for m in claim.measured] == ["holds", "fails", "holds"]
     assert [m.estimate for m in claim.measured] == [worst, worst, best]
-    assert "the largest of n = 50" in claims.table([claim])
+    assert "the largest of n = 50" in claims.cards([claim])
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_stragglers_are_counted_and_too_few_trainings_decide_nothing(ledger):
         {"label": "too few", **rule, "needs": 51, "why": "so"},
     )
     assert [(m.estimate, m.status) for m in claim.measured] == [(behind, "holds"), (behind, "open")]
-    assert f"enough: {behind}.0 points, of n = 50 (decided from n = 50: so): *holds*" in claims.table([claim])
+    assert f"enough: {behind}.0 points, of n = 50 (decided from n = 50: so): *holds*" in claims.cards([claim])
 
 
 def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledger):
@@ -214,7 +214,7 @@ def test_a_claim_waits_for_records_that_a_sweep_asks_for_and_for_no_others(ledge
     to_come = {"label": "to come", "of": of(), "against": {"given": {"structure": "double"}}, "below": 0.0}
     claim = ledger(here, to_come)
     assert [m.status for m in claim.measured] == ["holds", "missing"] and claim.verdict == "not run yet"
-    assert "• to come: *missing*" in claims.table([claim])
+    assert "\nto come: *missing*\n" in claims.cards([claim])
     with pytest.raises(ValueError, match="no record has"):
         ledger(here, {"label": "never", "of": {**of("double"), "given": {"hidden": 999}}, "below": 6.0})
 
@@ -316,7 +316,7 @@ def test_one_training_has_no_interval_and_decides_nothing(ledger, train, rule, e
     assert measured.estimate == pytest.approx(estimate, nan_ok=True)
     assert np.isnan([measured.low, measured.high]).all()
     assert (measured.n, measured.status, claim.verdict) == (1, "open", "undecided")
-    assert "n = 1, without an interval (needs n = 5): *open*" in claims.table([claim])
+    assert "n = 1, without an interval (needs n = 5): *open*" in claims.cards([claim])
 
 
 def test_an_unknown_paper_is_refused_with_the_known_ones():
@@ -324,9 +324,9 @@ def test_an_unknown_paper_is_refused_with_the_known_ones():
         claims.load("nobody2020")
 
 
-def test_the_table_shows_statement_numbers_and_verdict_and_escapes_bars(ledger):
-    text = claims.table([ledger({"label": "a", "of": of(), "below": 6.0})])
-    assert r"a is \|small\|" in text and "n = 50 seeds: *holds*" in text and "**reproduced** (desk)" in text
+def test_a_card_shows_statement_numbers_and_verdict(ledger):
+    text = claims.cards([ledger({"label": "a", "of": of(), "below": 6.0})])
+    assert "**a is |small|**" in text and "n = 50 seeds: *holds*" in text and "reproduced (desk)<" in text
 
 
 @pytest.mark.parametrize(
@@ -528,8 +528,8 @@ SIGN_HOLDS, SIGN_FAILS, SIGN_OPEN = sign("a", "b"), sign("b", "a"), sign("a", No
 def test_direction_and_size_are_judged_apart(ledger, pieces, verdict, direction, size):
     claim = ledger(*pieces)
     assert (claim.verdict, claim.direction, claim.size) == (verdict, direction, size)
-    both = f"direction: {direction}; size: {size}"
-    assert (both in claims.table([claim])) == ("none" not in (direction, size))
+    both = f'direction: {direction}</span> <span class="chip">size: {size}</span>'
+    assert (both in claims.cards([claim])) == ("none" not in (direction, size))
 
 
 @pytest.mark.parametrize(
@@ -616,7 +616,7 @@ def test_what_is_counted_is_by_arithmetic_and_not_reproduced(ledger):
         "not by arithmetic",
         "partly",
     ]
-    assert "same: 5.0 points, by arithmetic: *holds*" in claims.table([ledger(gives)])
+    assert "same: 5.0 points, by arithmetic: *holds*" in claims.cards([ledger(gives)])
     assert ledger(gives, sign("same", "b", settled="by arithmetic")).verdict == "by arithmetic"
 
 
@@ -638,7 +638,7 @@ def test_fewer_than_five_trainings_decide_nothing(ledger, train, trainings):
     claim = ledger(over("x", above=4.0, below=6.0))
     assert claim.measured[0].low > 4.0 and claim.measured[0].high < 6.0
     assert claim.verdict == ("reproduced" if trainings == 5 else "undecided")
-    assert ("(needs n = 5)" in claims.table([claim])) == (trainings == 4)
+    assert ("(needs n = 5)" in claims.cards([claim])) == (trainings == 4)
 
 
 def test_trainings_on_the_other_side_of_a_comparison_count_as_trainings(ledger, train):
@@ -655,7 +655,7 @@ def test_another_number_of_trainings_has_a_reason_that_readers_see(ledger, train
     rule = over("x", above=4.0, below=6.0)
     claim = ledger({**rule, "needs": 3, "why": "the paper trains three"})
     assert claim.verdict == "reproduced"
-    assert "(decided from n = 3: the paper trains three): *holds*" in claims.table([claim])
+    assert "(decided from n = 3: the paper trains three): *holds*" in claims.cards([claim])
     with pytest.raises(ValueError, match="evidence.1.why = '' is not allowed; allowed: the reason for needs"):
         ledger({**rule, "needs": 3})
     with pytest.raises(ValueError, match="evidence.1.why = 'so' is not allowed; allowed: none, as needs"):
@@ -680,7 +680,7 @@ def test_of_a_family_one_member_is_enough(ledger, pieces, verdict):
     assert claim.verdict == verdict
     size = sum(piece.get("judges") != "direction" for piece in pieces)
     of = [f"{len(pieces) - size} for the direction"] * (size < len(pieces)) + [f"{size} for the size"]
-    assert f"one is enough, of {' and '.join(of)}: networks that were run" in claims.table([claim])
+    assert f"One is enough, of {' and '.join(of)}: networks that were run" in claims.cards([claim])
 
 
 @pytest.mark.parametrize(
@@ -705,8 +705,8 @@ def test_a_wrong_rule_of_an_entry_is_refused(ledger, change, said):
 def test_what_is_not_known_leaves_a_claim_undecided_whatever_was_measured(ledger, pieces):
     claim = ledger(*pieces, unknown="what is stored")
     assert claim.verdict == "undecided" and {claim.direction, claim.size} <= {"open", "none"}
-    text = claims.table([claim])
-    assert "not known: what is stored" in text and text.count("•") == len(pieces)
+    text = claims.cards([claim])
+    assert "Not known: what is stored" in text and text.count('class="piece"') == len(pieces)
 
 
 def test_records_of_older_code_and_missing_ones_come_before_what_is_not_known(ledger):
@@ -717,7 +717,7 @@ def test_records_of_older_code_and_missing_ones_come_before_what_is_not_known(le
 
 
 def test_a_rule_written_after_its_records_were_seen_bears_a_mark(ledger):
-    marked, plain = (claims.table([ledger(HOLDS, seen=seen)]) for seen in (True, False))
+    marked, plain = (claims.cards([ledger(HOLDS, seen=seen)]) for seen in (True, False))
     assert "(desk)†" in marked and "† The rule was written after its records had been seen." in marked
     assert "†" not in plain
 

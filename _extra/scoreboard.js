@@ -1,0 +1,81 @@
+// The scoreboard's filters. What they say stands in the address, so that a view can be linked to. Plain, and
+// without fetching anything: a page from disk may not.
+(() => {
+  "use strict";
+  const form = document.getElementById("scoreboard-filters");
+  const stored = document.getElementById("scoreboard-data");
+  if (!form || !stored) return;
+  const claims = JSON.parse(stored.textContent);
+  const known = new Map(claims.map((claim, place) => [claim.id, { ...claim, place, text: words(claim) }]));
+  const body = document.querySelector(".board-list tbody");
+  const lines = [...body.rows];
+  const dots = [...document.querySelectorAll(".claim-dot[data-id]")];
+  const parts = document.querySelectorAll("ul.board li, .board-own"); // hidden where nothing in them fits
+  const output = form.querySelector("output");
+  const exact = ["verdict", "source", "scale", "chapter"];
+  const verdicts = [...form.elements.verdict.options].map((option) => option.value);
+  const orders = {
+    chapter: (a, b) => a.place - b.place,
+    verdict: (a, b) => verdicts.indexOf(a.verdict) - verdicts.indexOf(b.verdict),
+    paper: (a, b) => a.paper.localeCompare(b.paper),
+    turned: (a, b) => (b.turned ?? 1) - (a.turned ?? 1),
+  };
+
+  function words(claim) {
+    const name = form.querySelector(`[name=chapter] option[value="${claim.chapter}"]`).textContent;
+    const said = [claim.statement, claim.paper, claim.id, claim.where, claim.verdict, claim.cause, name];
+    return said.join(" ").toLowerCase();
+  }
+
+  function wished() {
+    return Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]));
+  }
+
+  function fits(claim, wish) {
+    const asked = wish.text.toLowerCase().split(/\s+/);
+    return exact.every((name) => !wish[name] || claim[name] === wish[name])
+      && asked.every((word) => claim.text.includes(word));
+  }
+
+  function show() {
+    const wish = wished();
+    let count = 0;
+    for (const line of lines) {
+      line.hidden = !fits(known.get(line.dataset.id), wish);
+      count += !line.hidden;
+    }
+    for (const dot of dots) dot.hidden = !fits(known.get(dot.dataset.id), wish);
+    for (const part of parts) part.hidden = !part.querySelector(".claim-dot:not([hidden])");
+    const order = orders[wish.sort] || orders.chapter;
+    const of = (line) => known.get(line.dataset.id);
+    body.append(...lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place));
+    output.textContent = `${count} of ${claims.length} claims`;
+    return wish;
+  }
+
+  function remember(wish) {
+    const kept = Object.entries(wish).filter(([name, value]) => value && !(name === "sort" && value === "chapter"));
+    const query = new URLSearchParams(kept).toString();
+    try {
+      history.replaceState(null, "", location.pathname + (query ? `?${query}` : "") + location.hash);
+    } catch {
+      // a browser that lets no page from disk change its address: the filters work without
+    }
+  }
+
+  function recall() {
+    for (const [name, value] of new URLSearchParams(location.search)) {
+      const field = form.elements[name];
+      if (field && (!field.options || [...field.options].some((option) => option.value === value))) {
+        field.value = value;
+      }
+    }
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", () => remember(show()));
+  form.addEventListener("reset", () => setTimeout(() => remember(show())));
+  form.hidden = false;
+  recall();
+  show();
+})();
