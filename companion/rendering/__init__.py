@@ -9,11 +9,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from companion.rendering import search
+from companion.rendering import figures, search
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up every part."""
-    for part in (search,):
+    for part in (figures, search):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
