@@ -61,7 +61,7 @@ class Tinted(Text):
 
     def __init__(self, x: float, y: float, text: str, tint: Any, **options: Any) -> None:
         self.tint = to_rgba(tint)
-        super().__init__(x, y, text, color=readable(self.tint[:3], LIGHT, TEXT), **options)
+        super().__init__(x, y, text, color=readable(self.tint[:3], LIGHT, TEXT), clip_on=False, **options)
 
 
 @contextmanager

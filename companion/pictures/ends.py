@@ -76,6 +76,13 @@ def spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
     return placed
 
 
+def lay_out(fig: Figure) -> None:
+    """Give every panel of ``fig`` its place, drawing nothing."""
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.execute(fig)
+
+
 @contextmanager
 def named(fig: Figure, ax: Axes, wrap: int) -> Iterator[bool]:
     """The names at the ends of the curves of ``ax``, for as long as the context lasts, if they fit.
@@ -93,7 +100,7 @@ def named(fig: Figure, ax: Axes, wrap: int) -> Iterator[bool]:
         drawn = [artist for end, y in zip(curves, places, strict=True) for artist in _draw(fig, ax, end, y)]
         for artist in drawn:
             back.callback(artist.remove)
-        fig.draw_without_rendering()
+        lay_out(fig)
         boxes = [text.get_window_extent() for text in drawn if not isinstance(text, Line2D)]
         fits = all(box.x1 <= fig.bbox.x1 and box.width <= WIDEST * fig.bbox.width for box in boxes)
         if fits and overlapping(ax) <= crowded:

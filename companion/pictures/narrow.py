@@ -16,7 +16,7 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-from companion.pictures.ends import overlapping
+from companion.pictures.ends import lay_out, overlapping
 
 WIDTH = 3.6  # inches
 SHOWN = 350  # CSS pixels that this width takes on a phone
@@ -36,8 +36,9 @@ def narrow(fig: Figure) -> Iterator[None]:
         size, dpi = tuple(fig.get_size_inches()), fig.dpi
         back.callback(fig.set_size_inches, size)
         back.callback(fig.set_dpi, dpi)
-        for axis in (ax.yaxis for ax in panels):
-            _break_labels(axis, back)
+        for ax in panels:
+            _say_what_is_shared(ax, panels[0], back)
+            _break_labels(ax.yaxis, back)
         heights = [_height(ax, float(size[1])) for ax in panels]
         fig.set_size_inches(WIDTH, sum(heights))
         fig.set_dpi(DPI)
@@ -46,14 +47,13 @@ def narrow(fig: Figure) -> Iterator[None]:
             was: Any = ax.get_subplotspec()
             back.callback(ax.set_subplotspec, was)
             ax.set_subplotspec(grid[place, 0])
-            _say_what_is_shared(ax, panels[0], back)
         texts: list[Any] = fig.findobj(Text)
         for text in texts:
             back.callback(text.set_fontsize, text.get_fontsize())
             text.set_fontsize(max(text.get_fontsize(), LEAST * WIDTH * 72 / SHOWN))
         for legend in list(fig.legends):
             above(fig, legend, back)
-        fig.draw_without_rendering()
+        lay_out(fig)
         for ax in panels:
             _turn_labels(ax, back)
             _break_titles(fig, ax, back)
@@ -111,6 +111,9 @@ def _say_what_is_shared(ax: Axes, first: Axes, back: ExitStack) -> None:
     if not ax.yaxis.get_tick_params()["labelleft"]:
         back.callback(ax.tick_params, axis="y", labelleft=False)
         ax.tick_params(axis="y", labelleft=True)
+        for own, text in zip(ax.get_yticklabels(), first.get_yticklabels(), strict=False):
+            back.callback(own.set_rotation, own.get_rotation())
+            own.set_rotation(text.get_rotation())
     if not ax.get_ylabel():
         back.callback(ax.set_ylabel, "")
         ax.set_ylabel(first.get_ylabel())

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from companion.pictures.colours import DARK, LIGHT, dark
-from companion.pictures.ends import named
+from companion.pictures.ends import lay_out, named
 from companion.pictures.narrow import above, hide, narrow
 
 #: The first is what a notebook shows; it carries the others.
@@ -52,7 +52,8 @@ def bundle(fig: Picture) -> tuple[str, dict[str, str]]:
 def _labelled(fig: Picture, shape: str) -> Iterator[None]:
     """Names at the ends of curves in the place of each legend that they make needless."""
     with ExitStack() as back:
-        fig.draw_without_rendering()
+        if fig.asked:
+            lay_out(fig)
         for asked, nameable in fig.asked.items():
             legend = asked.get_legend()
             if legend is None:
@@ -72,7 +73,7 @@ def _labelled(fig: Picture, shape: str) -> Iterator[None]:
 @contextmanager
 def _laid_out(fig: Figure) -> Iterator[None]:
     """The layout of ``fig`` as it is now, however its colours change."""
-    fig.draw_without_rendering()
+    lay_out(fig)
     engine = fig.get_layout_engine()
     fig.set_layout_engine("none")
     try:
@@ -93,8 +94,9 @@ def _alike(fig: Figure, asked: Axes, shape: str) -> list[Axes]:
 
 def _png(fig: Figure, page: str) -> bytes:
     drawn, stored = BytesIO(), BytesIO()
-    fig.savefig(drawn, format="png", dpi=fig.dpi, facecolor=page, bbox_inches=None)
-    image = Image.open(drawn).convert("RGB")
+    fig.savefig(drawn, format="raw", dpi=fig.dpi, facecolor=page, bbox_inches=None)
+    size = (int(fig.bbox.width), int(fig.bbox.height))
+    image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
     image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         stored, format="png", optimize=True
     )
