@@ -7,6 +7,7 @@
   let opener = null;
 
   dialog.className = "figure-dialog";
+  image.className = "dark-light"; // the theme darkens others
   close.type = "button";
   close.textContent = "Close";
   close.autofocus = true;

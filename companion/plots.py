@@ -72,8 +72,8 @@ COLUMN = 8.6 / 2.54  # a journal column, inches
 
 
 STYLE: Any = {
-    "figure.dpi": 144,
-    "savefig.dpi": 144,
+    "figure.dpi": 192,
+    "savefig.dpi": 192,
     "figure.constrained_layout.use": True,
     "font.size": 9,
     "axes.spines.top": False,

@@ -25,7 +25,7 @@ RGB = tuple[float, float, float]
 RGBA = tuple[float, float, float, float]
 
 LIGHT = "#ffffff"
-DARK = "#14181e"  # the page of the theme in dark mode
+DARK = "#121212"  # the page of the theme in dark mode
 INK = {LIGHT: "#000000", DARK: "#e6e9ee"}
 TEXT, GRAPHICS = 4.5, 4.0  # least contrasts; WCAG 2.2 AA asks for 4.5 and 3
 GREY = 0.06  # largest difference between the channels of a grey

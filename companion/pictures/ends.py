@@ -131,6 +131,7 @@ def _draw(fig: Figure, ax: Axes, end: End, y: float) -> list[Any]:
     colour = to_rgba(end.line.get_color())
     text = Tinted(1, y, end.name, colour, transform=beside, va="center", fontsize=SIZE, linespacing=1.0)
     lead = Line2D([end.x, 1], [end.y, y], transform=ax.transAxes, clip_on=False, lw=0.6, color=colour)
+    lead.set_linestyle(end.line.get_linestyle())
     lead.set_in_layout(False)
     return [ax.add_artist(text), ax.add_artist(lead)]
 

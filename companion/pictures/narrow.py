@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedFormatter, FuncFormatter
 from companion.pictures.ends import lay_out, overlapping
 
 WIDTH = 3.6  # inches
-SHOWN = 350  # CSS pixels that this width takes on a phone
+SHOWN = 340  # CSS pixels that this width takes on a phone, at least
 DPI = 192  # two pixels of the image to each of those
 LEAST = 8  # CSS pixels: no letters are smaller
 TALL = 0.7  # height of a panel over the figure's width, at most
@@ -133,9 +133,11 @@ def _turn_labels(ax: Axes, back: ExitStack) -> None:
 
 def _break_titles(fig: Figure, ax: Axes, back: ExitStack) -> None:
     """Titles and labels of axes in two lines, where one would be cut."""
-    box = ax.get_window_extent()
-    across = 2 * min(box.x0 + box.width / 2 - fig.bbox.x0, fig.bbox.x1 - box.x0 - box.width / 2)
-    for text, room in ((ax.title, across), (ax.xaxis.label, across), (ax.yaxis.label, 1.1 * box.height)):
+    box, whole = ax.get_window_extent(), fig.bbox
+    middle, centre = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    across = 2 * min(middle - whole.x0, whole.x1 - middle)
+    upwards = min(1.1 * box.height, 2 * (centre - whole.y0), 2 * (whole.y1 - centre))
+    for text, room in ((ax.title, across), (ax.xaxis.label, across), (ax.yaxis.label, upwards)):
         extent = text.get_window_extent()
         long = extent.height if text is ax.yaxis.label else extent.width
         said = text.get_text()

@@ -18,6 +18,8 @@ from companion.pictures.narrow import above, hide, narrow
 
 #: The first is what a notebook shows; it carries the others.
 VERSIONS = ("wide", "wide-dark", "narrow", "narrow-dark")
+#: Of colours that a version has: a plot needs few, and a notebook carries four versions.
+SHADES = 128
 #: Letters of a name at the end of a curve, in one line.
 WRAP = {"wide": 22, "narrow": 13}
 
@@ -97,7 +99,7 @@ def _png(fig: Figure, page: str) -> bytes:
     fig.savefig(drawn, format="raw", dpi=fig.dpi, facecolor=page, bbox_inches=None)
     size = (int(fig.bbox.width), int(fig.bbox.height))
     image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
-    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+    image.quantize(SHADES, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         stored, format="png", optimize=True
     )
     return stored.getvalue()
