@@ -61,7 +61,10 @@ def narrow(fig: Figure) -> Iterator[None]:
 
 
 def above(fig: Figure, legend: Legend, back: ExitStack) -> None:
-    """``legend`` above the panels, in as many columns as fit, until ``back`` is closed."""
+    """``legend`` above the panels, in as many columns as fit, until ``back`` is closed.
+
+    ``fig`` grows by its height, so that the panels keep theirs.
+    """
     handles = {
         name: handle for ax in fig.axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
     }
@@ -69,7 +72,11 @@ def above(fig: Figure, legend: Legend, back: ExitStack) -> None:
     shown: Any = [handles.get(name, own) for name, own in zip(names, legend.legend_handles, strict=True)]
     hide(legend, back)
     most = max(1, min(3, LETTERS // (5 + max(map(len, names)))))  # a handle takes as much as five letters
-    columns = ceil(len(names) / ceil(len(names) / most))
+    rows = ceil(len(names) / most)
+    width, height = map(float, fig.get_size_inches())
+    back.callback(fig.set_size_inches, width, height)
+    fig.set_size_inches(width, height + ROW * rows)
+    columns = ceil(len(names) / rows)
     raised = fig.legend(shown, names, loc="outside upper center", ncols=columns, fontsize=8)
     back.callback(raised.remove)
 
