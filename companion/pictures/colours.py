@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
+from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -85,8 +85,8 @@ def _luminance(colour: Any) -> float:
 
 
 def _mapped(ax: Axes) -> bool:
-    """Whether a colour map fills the panel ``ax``."""
-    return bool(ax.images) or any(drawn.get_array() is not None for drawn in ax.collections)
+    """Whether colours of a map fill the panel ``ax``."""
+    return bool(ax.images) or any(isinstance(drawn, QuadMesh) for drawn in ax.collections)
 
 
 def _repaint(artist: Artist, back: ExitStack) -> None:

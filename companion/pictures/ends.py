@@ -40,7 +40,7 @@ def ends(ax: Axes, wrap: int) -> list[End] | None:
     for line, name in zip(*ax.get_legend_handles_labels(), strict=True):
         if not isinstance(line, Line2D) or line.get_linestyle() in ("None", "none", " ", ""):
             return None
-        points = np.column_stack([line.get_xdata(), line.get_ydata()]).astype(float)
+        points = np.asarray(line.get_xydata(), dtype=float)
         points = points[np.isfinite(points).all(1)]
         if not len(points):
             return None
@@ -48,7 +48,7 @@ def ends(ax: Axes, wrap: int) -> list[End] | None:
         x, y = inside[inside[:, 0].argmax()]
         if not (LAST <= x <= 1.001 and -0.02 <= y <= 1.02):
             return None
-        found.append(End(float(x), float(y), textwrap.fill(str(name), wrap), line))
+        found.append(End(float(x), float(y), textwrap.fill(str(name), wrap, break_long_words=False), line))
     return found or None
 
 

@@ -150,4 +150,4 @@ def _break_titles(fig: Figure, ax: Axes, back: ExitStack) -> None:
         said = text.get_text()
         if long > room and "\n" not in said:
             back.callback(text.set_text, said)
-            text.set_text(textwrap.fill(said, max(8, int(len(said) * 0.95 * room / long))))
+            text.set_text(textwrap.fill(said, max(8, int(0.85 * len(said) * room / long))))

@@ -37,7 +37,7 @@ def versions(fig: Picture) -> dict[str, bytes]:
     """Each of :data:`VERSIONS` of ``fig`` as a PNG; ``fig`` is left as it was."""
     found = {}
     for shape in ("wide", "narrow"):
-        with narrow(fig) if shape == "narrow" else nullcontext(), _labelled(fig, shape), _laid_out(fig):
+        with narrow(fig) if shape == "narrow" else nullcontext(), labelled(fig, shape), _laid_out(fig):
             found[shape] = _png(fig, LIGHT)
             with dark(fig):
                 found[f"{shape}-dark"] = _png(fig, DARK)
@@ -51,7 +51,7 @@ def bundle(fig: Picture) -> tuple[str, dict[str, str]]:
 
 
 @contextmanager
-def _labelled(fig: Picture, shape: str) -> Iterator[None]:
+def labelled(fig: Picture, shape: str) -> Iterator[None]:
     """Names at the ends of curves in the place of each legend that they make needless."""
     with ExitStack() as back:
         if fig.asked:
