@@ -8,6 +8,7 @@ from itertools import combinations, pairwise
 import matplotlib as mpl
 import numpy as np
 import pytest
+import seaborn as sns
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
@@ -268,3 +269,46 @@ def test_spread_labels_do_not_overlap_and_keep_their_order(seed):
     order = wanted.argsort()
     gaps = np.diff(placed[order]) - (heights[order][1:] + heights[order][:-1]) / 2
     assert gaps.min() > -1e-9
+
+
+def bars(fig, panels):
+    panels[0].bar([0, 1, 2], [1, -2, 3], 0.25, color="0.45", label="bars")
+    panels[1].barh([0, 1], [2, 4], left=-2, color="0.9", height=1)
+    legend(panels[0])
+
+
+def maps(fig, panels):
+    drawn = [ax.imshow(np.eye(3), cmap="Reds", aspect="auto") for ax in panels]
+    fig.colorbar(drawn[0], ax=panels, label="error")
+
+
+def a_map_with_its_own_bar(fig, panels):
+    sns.heatmap(np.eye(3), ax=panels[0], annot=True, cbar=False)
+    sns.heatmap(np.eye(3), ax=panels[1], cbar_kws={"label": "conductance, µS"})
+
+
+def more_axes(fig, panels):
+    band(panels[0], [0.1, 0.2], [[1.0, 2.0], [2.0, 4.0]], "plain")
+    for place in (1, 1.25):
+        panels[0].secondary_xaxis(place, functions=(lambda x: 2 * x, lambda x: x / 2)).set_xlabel(
+            "σ of another"
+        )
+    legend(panels[0])
+
+
+def one_legend_for_all(fig, panels):
+    for ax in panels:
+        ax.errorbar([1, 10], [1, 2], [0.1, 0.2], fmt="o", color=COLOURS["double"], label="double")
+        ax.set(xscale="log", yscale="symlog")
+        ax.annotate("  1", (1, 1), fontsize=7)
+    fig.legend(loc="outside upper center", ncols=4, fontsize=7)
+
+
+@pytest.mark.parametrize("draw", [bars, maps, a_map_with_its_own_bar, more_axes, one_legend_for_all])
+def test_whatever_a_chapter_draws_comes_in_four_versions(draw):
+    fig, panels = figure("x", "y", columns=2)
+    draw(fig, panels)
+    drawn = versions(fig)
+    assert set(drawn) == set(VERSIONS) and len(set(drawn.values())) == len(VERSIONS)
+    for ax in panels:
+        assert ax.get_subplotspec().get_geometry()[:2] == (1, 2)
