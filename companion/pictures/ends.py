@@ -48,8 +48,14 @@ def ends(ax: Axes, wrap: int) -> list[End] | None:
         x, y = inside[inside[:, 0].argmax()]
         if not (LAST <= x <= 1.001 and -0.02 <= y <= 1.02):
             return None
-        found.append(End(float(x), float(y), textwrap.fill(str(name), wrap, break_long_words=False), line))
+        found.append(End(float(x), float(y), broken(str(name), wrap), line))
     return found or None
+
+
+def broken(name: str, wrap: int) -> str:
+    """``name`` in lines of ``wrap`` letters, a word broken at its hyphen only where it is longer."""
+    long = any(len(word) > wrap for word in name.split())
+    return textwrap.fill(name, wrap, break_long_words=False, break_on_hyphens=long)
 
 
 def spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:

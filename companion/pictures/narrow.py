@@ -20,7 +20,7 @@ from companion.pictures.ends import lay_out, overlapping
 
 WIDTH = 3.6  # inches
 SHOWN = 340  # CSS pixels that this width takes on a phone, at least
-DPI = 192  # two pixels of the image to each of those
+DPI = 176  # nearly two pixels of the image to each of those
 LEAST = 8  # CSS pixels: no letters are smaller
 TALL = 0.7  # height of a panel over the figure's width, at most
 ROW = 0.16  # of a label that stands on its own line, inches

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,7 +20,9 @@ from companion.pictures.narrow import above, hide, narrow
 #: The first is what a notebook shows; it carries the others.
 VERSIONS = ("wide", "wide-dark", "narrow", "narrow-dark")
 #: Of colours that a version has: a plot needs few, and a notebook carries four versions.
-SHADES = 128
+SHADES = 112
+#: Those of them that are the most frequent colours of the figure, as they are.
+AREAS = 48
 #: Letters of a name at the end of a curve, in one line.
 WRAP = {"wide": 22, "narrow": 13}
 
@@ -99,7 +102,19 @@ def _png(fig: Figure, page: str) -> bytes:
     fig.savefig(drawn, format="raw", dpi=fig.dpi, facecolor=page, bbox_inches=None)
     size = (int(fig.bbox.width), int(fig.bbox.height))
     image = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
-    image.quantize(SHADES, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        stored, format="png", optimize=True
-    )
+    few(image).save(stored, format="png", optimize=True)
     return stored.getvalue()
+
+
+def few(image: Image.Image) -> Image.Image:
+    """``image`` in :data:`SHADES`: what fills areas keeps its colour, and edges have the nearest."""
+    edges = image.quantize(SHADES - AREAS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    packed = np.asarray(image, dtype=np.int32) @ (1 << 16, 1 << 8, 1)
+    found, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    shades = np.reshape(edges.getpalette() or [], (-1, 3))
+    palette = np.concatenate([colours[np.argsort(-counts)[:AREAS]], shades])
+    apart = np.square(colours[:, None] - palette).sum(-1)  # of all colours from all in the palette
+    drawn = Image.fromarray(apart.argmin(1).astype(np.uint8)[places].reshape(packed.shape))
+    drawn.putpalette(palette.astype(np.uint8).tobytes())
+    return drawn

@@ -15,7 +15,7 @@ from PIL import Image
 
 from companion.pictures import VERSIONS, bundle, colours, ends, versions
 from companion.pictures import narrow as phone
-from companion.pictures.versions import labelled
+from companion.pictures.versions import SHADES, few, labelled
 from companion.plots import COLOURS, band, figure, legend
 
 HUES = sorted({colour for colour in COLOURS.values() if np.ptp(to_rgb(colour)) > 0})
@@ -86,6 +86,16 @@ def test_a_notebook_shows_the_first_and_carries_the_others():
     assert {VERSIONS[0]: b64decode(first), **{n: b64decode(text) for n, text in others.items()}} == versions(
         fig
     )
+
+
+def test_areas_keep_their_colours_in_few_shades():
+    rows = np.tile(np.arange(256, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    rows[:, :, 1] = np.arange(64)  # more colours than a version has
+    drawn = Image.fromarray(np.vstack([rows, np.full((64, 64, 3), (253, 231, 37), np.uint8)]))
+    stored = few(drawn)
+    assert len(stored.getcolors()) <= SHADES and stored.convert("RGB").getpixel((0, 319)) == (253, 231, 37)
+    far = np.abs(np.asarray(stored.convert("RGB"), float) - np.asarray(drawn, float))
+    assert far.max() < 48
 
 
 def test_panels_stand_one_below_another_on_a_phone():
@@ -254,6 +264,12 @@ def test_a_legend_of_chosen_entries_stays():
     fig, (ax,) = curves(10, 90)
     legend(ax, handles=ax.lines[:1])
     assert shown(fig)[0] == [] and shown(fig)[2] == [ax.get_legend()]
+
+
+def test_a_name_is_broken_between_words_and_at_a_hyphen_if_it_must():
+    assert ends.broken("double, two-sided", 13) == "double,\ntwo-sided"
+    assert ends.broken("hardware-conscious", 13) == "hardware-\nconscious"
+    assert ends.broken("single", 13) == "single"
 
 
 def test_a_name_keeps_its_place_unless_another_is_there():
