@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from io import BytesIO
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,13 @@ def _png(fig: Figure, page: str) -> bytes:
 def few(image: Image.Image) -> Image.Image:
     """``image`` in :data:`SHADES`: what fills areas keeps its colour, and edges have the nearest."""
     edges = image.quantize(SHADES - AREAS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    packed = np.asarray(image, dtype=np.int32) @ (1 << 16, 1 << 8, 1)
-    found, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    shades = np.reshape(edges.getpalette() or [], (-1, 3))
-    palette = np.concatenate([colours[np.argsort(-counts)[:AREAS]], shades])
-    apart = np.square(colours[:, None] - palette).sum(-1)  # of all colours from all in the palette
-    drawn = Image.fromarray(apart.argmin(1).astype(np.uint8)[places].reshape(packed.shape))
+    counted: list[Any] = sorted(image.getcolors(image.width * image.height) or [], key=itemgetter(1))
+    colours = np.array([colour for _, colour in counted])
+    frequent = np.argsort([-count for count, _ in counted], kind="stable")[:AREAS]
+    palette = np.concatenate([colours[frequent], np.reshape(edges.getpalette() or [], (-1, 3))])
+    nearest = np.square(colours[:, None] - palette).sum(-1).argmin(1).astype(np.uint8)
+    number = (1 << 16, 1 << 8, 1)  # of a colour: they are sorted by it
+    places = np.searchsorted(colours @ number, np.asarray(image, dtype=np.int32) @ number)
+    drawn = Image.fromarray(nearest[places])
     drawn.putpalette(palette.astype(np.uint8).tobytes())
     return drawn
