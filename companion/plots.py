@@ -1,4 +1,7 @@
-"""Figures: one palette in which colour means method everywhere, bands, and units on axes."""
+"""Figures: one palette in which colour means method everywhere, bands, and units on axes.
+
+A figure drawn here is shown in four versions, wide and narrow, light and dark: :mod:`companion.pictures`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.core.getipython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cimlib.chip.montecarlo import interval
+from companion.pictures import Picture, bundle
 
 # Okabe–Ito, one colour per method or structure throughout the book
 COLOURS = {
@@ -67,8 +72,8 @@ COLUMN = 8.6 / 2.54  # a journal column, inches
 
 
 STYLE: Any = {
-    "figure.dpi": 144,
-    "savefig.dpi": 144,
+    "figure.dpi": 192,
+    "savefig.dpi": 192,
     "figure.constrained_layout.use": True,
     "font.size": 9,
     "axes.spines.top": False,
@@ -84,11 +89,15 @@ def figure(
 ) -> tuple[Figure, list[Axes]]:
     """A figure in the book's style; ``x`` and ``y`` are the axis labels with units.
 
-    ``width`` and ``height`` are of one panel, in journal columns (8.6 cm).
+    On a phone its panels, here beside one another, stand one below another. ``width`` and
+    ``height`` are of one panel, in journal columns (8.6 cm).
     """
     plt.rcParams.update(STYLE)  # rc_context would undo what the notebook's backend sets meanwhile
     size = (COLUMN * width * columns, COLUMN * height)
-    fig, axes = plt.subplots(1, columns, figsize=size, squeeze=False, sharey=True)
+    fig, axes = plt.subplots(1, columns, figsize=size, squeeze=False, sharey=True, FigureClass=Picture)
+    shell = get_ipython()
+    if shell is not None and shell.display_formatter is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Picture, bundle)
     panels = list(axes[0])
     for panel in panels:
         panel.set_xlabel(x)
@@ -118,5 +127,11 @@ def band(
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """The legend of ``ax``; returns nothing, so that a cell may end with it."""
+    """The legend of ``ax``, with the ``options`` of :meth:`matplotlib.axes.Axes.legend`.
+
+    Where the curves end far enough apart, their names stand at their ends instead, in the last panel that
+    shows the same curves. Returns nothing, so that a cell may end with it.
+    """
     ax.legend(**options)
+    if isinstance(ax.figure, Picture):
+        ax.figure.asked[ax] = "handles" not in options

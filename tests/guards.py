@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
 from companion.notation import SYMBOLS
+from companion.pictures import VERSIONS
 
 MOVEMENTS = [
     "The question",
@@ -132,7 +133,10 @@ def hides_nothing_from_nbval(notebook: NotebookNode) -> list[str]:
 
 
 def figures_speak(notebook: NotebookNode) -> list[str]:
-    """A figure is a PNG with caption, name, alternative text and a printed number beside it."""
+    """A figure is a PNG with caption, name, alternative text and a printed number beside it.
+
+    It carries its versions for a phone and for a dark page, as each does that `companion.plots` draws.
+    """
     wrong = []
     for cell in _code(notebook):
         kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
@@ -142,6 +146,9 @@ def figures_speak(notebook: NotebookNode) -> list[str]:
             continue
         if len(_shown(cell)) > 1:
             wrong.append(f"{_named(cell)}: {len(_shown(cell))} outputs would share one caption")
+        carried = [set(o.get("metadata", {}).get("image/png", {})) for o in _shown(cell)]
+        if lacking := [name for name in VERSIONS[1:] if not all(name in names for names in carried)]:
+            wrong.append(f"{_named(cell)}: not drawn by companion.plots, without {', '.join(lacking)}")
         shown = cell.metadata.get("mystnb", {})
         for key in ("caption", "name"):
             if not shown.get("figure", {}).get(key):

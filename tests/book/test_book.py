@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from companion import sweeps, yaml_files
+from companion.pictures import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -82,6 +83,7 @@ def sound() -> NotebookNode:
     figure = {"caption": "Spread over chips, n = 10.", "name": "fig-spread"}
     alt = "Ten bars whose heights scatter around one value by a few hundredths."
     image = new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"})
+    image.metadata = {"image/png": dict.fromkeys(VERSIONS[1:], "iVBORw0KGgo=")}
     answer = ":::{admonition} Answer\n:class: dropdown\nIt doubles.\n:::"
     prose = [
         "# A chapter\n\n## The question\nHow far does a weight move?",
@@ -227,6 +229,12 @@ BREAKING: list[tuple[guards.Guard, str, Callable[[NotebookNode], None]]] = [
         lambda nb: code(nb, 1).outputs.append(code(nb, 1).outputs[0]),
     ),
     (guards.figures_speak, "no number", lambda nb: code(nb, 1).outputs.pop()),
+    (
+        guards.figures_speak,
+        "no narrow version",
+        lambda nb: code(nb, 1).outputs[0].metadata["image/png"].pop("narrow"),
+    ),
+    (guards.figures_speak, "one version", lambda nb: code(nb, 1).outputs[0].metadata.clear()),
     (
         guards.figures_speak,
         "a vector figure",

@@ -1,12 +1,16 @@
 """A figure must carry its labels, its bands and its colours."""
 
+from types import SimpleNamespace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from cimlib.chip import interval
-from companion import notation
-from companion.plots import COLOURS, band, figure
+from companion import notation, plots
+from companion.pictures import VERSIONS
+from companion.plots import COLOURS, band, figure, legend
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +42,24 @@ def test_colour_means_method_or_is_refused():
     _, (ax,) = figure("x", "y")
     with pytest.raises(KeyError):
         band(ax, [0], [[1.0, 2.0]], "a method without a colour")
+
+
+def test_a_notebook_is_given_every_version_of_a_figure(monkeypatch):
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    monkeypatch.setattr(plots, "get_ipython", lambda: shell)
+    fig, (ax,) = figure("x", "y")
+    band(ax, [0, 1], [[1.0, 2.0]] * 2, "double")
+    data, metadata = shell.display_formatter.format(fig, include={"image/png"})
+    assert list(data) == ["image/png"] and set(metadata["image/png"]) == set(VERSIONS[1:])
+
+
+def test_a_legend_is_there_where_nothing_replaces_it(tmp_path):
+    fig, (ax,) = figure("x", "y")
+    band(ax, [0, 1], [[1.0, 2.0]] * 2, "double")
+    assert legend(ax, fontsize=7) is None
+    fig.savefig(tmp_path / "figure.png")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["double"]
+    assert ax.get_legend().get_visible() and ax.get_legend().get_texts()[0].get_fontsize() == 7
 
 
 def test_symbols_and_terms_become_tables():
