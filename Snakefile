@@ -116,10 +116,10 @@ rule record:
 rule chapter:
     input: lambda wildcards: reached(wildcards.chapter)
     output: "_build/executed/{chapter}.ipynb"
-    threads: ALL_CORES # one at a time: each shows a progress bar
+    threads: ALL_CORES # one at a time: each shows a progress bar; on one thread, as it is compared
     shell:
         "mkdir -p _build/executing &&"
-        " papermill --cwd chapters -k python3 {input[0]} _build/executing/{wildcards.chapter}.ipynb &&"
+        " OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 papermill --cwd chapters -k python3 {input[0]} _build/executing/{wildcards.chapter}.ipynb &&"
         " mv _build/executing/{wildcards.chapter}.ipynb {output}"
 
 rule render:

@@ -11,7 +11,7 @@
     wrong.push(`the page is ${width} px wide in a window of ${innerWidth}: ${out.slice(0, 3).map(name).join(", ")}`);
   }
   for (const image of document.images)
-    if (image.complete && !image.naturalWidth) wrong.push(`no image at ${image.src}`);
+    if (image.getClientRects().length && image.complete && !image.naturalWidth) wrong.push(`no image at ${image.src}`);
   for (const maths of document.querySelectorAll(".math"))
     if (!maths.querySelector("mjx-container")) wrong.push(`not typeset: ${name(maths)}`);
   for (const error of document.querySelectorAll("mjx-merror")) wrong.push(`not understood: ${name(error)}`);

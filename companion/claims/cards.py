@@ -87,7 +87,7 @@ def _pieces(claim: Claim) -> Iterator[str]:
     ends = {axis: place for place, axis in enumerate(drawn) if axis is not None}
     for place, (piece, m, axis) in enumerate(zip(claim.evidence, claim.measured, drawn, strict=True)):
         yield '<div class="piece">'
-        yield measured(piece, m, claim.unit, claim.digits)
+        yield said_of(piece, m, claim.unit, claim.digits)
         shown = "" if axis is None else strip(piece, m, axis, rules.allowed(piece, claim.unit))
         if axis is not None and ends[axis] == place:
             shown += _ends(axis, claim)
@@ -142,7 +142,7 @@ def _covered(m: Estimate) -> str:
     return f" {m.unit} × {m.images:,} images" if m.images else f" {m.unit}"
 
 
-def measured(evidence: Evidence, m: Estimate, unit: str, digits: int) -> str:
+def said_of(evidence: Evidence, m: Estimate, unit: str, digits: int) -> str:
     """One piece in words: what it is, what was found, and whether it holds."""
     estimate, low, high = (f"{value:.{digits}f}" for value in (m.estimate, m.low, m.high))
     if m.low < m.high:
