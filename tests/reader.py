@@ -51,6 +51,7 @@ def laid_out(page: Page) -> list[str]:
 
 def barriers(page: Page) -> list[str]:
     """What axe finds serious or critical on the page, light and dark."""
+    page.add_style_tag(content="* { transition: none !important }")  # colours are what they will be
     page.evaluate(AXE_SCRIPT)
     found = []
     for theme in ("light", "dark"):

@@ -25,7 +25,7 @@ def test_what_became_of_a_number_stands_on_one_line_of_the_first_screen(browser:
 def test_filters_stand_in_the_address(browser: Browser) -> None:
     with opened(browser, SCOREBOARD, DESK) as (page, _):
         all_rows = page.locator(".board-list tbody tr:visible").count()
-        page.get_by_label("Verdict").select_option("reproduced")
+        page.locator("select[name=verdict]").select_option("reproduced")
         rows = page.locator(".board-list tbody tr:visible")
         assert 0 < rows.count() < all_rows
         assert "verdict=reproduced" in page.url
