@@ -24,7 +24,12 @@
   function words(claim) {
     const name = form.querySelector(`[name=chapter] option[value="${claim.chapter}"]`).textContent;
     const said = [claim.statement, claim.paper, claim.id, claim.where, claim.verdict, claim.cause, name];
-    return said.join(" ").toLowerCase();
+    return plain(said.join(" "));
+  }
+
+  // as people write it: a comma for a point, a real minus, quotes, a per cent sign
+  function plain(text) {
+    return text.toLowerCase().replace(/(\d),(\d)/g, "$1.$2").replace(/[−–]/g, "-").replace(/["“”%]/g, "").trim();
   }
 
   function wished() {
@@ -32,7 +37,7 @@
   }
 
   function fits(claim, wish) {
-    const asked = wish.text.toLowerCase().split(/\s+/);
+    const asked = plain(wish.text).split(/\s+/);
     return exact.every((name) => !wish[name] || claim[name] === wish[name])
       && asked.every((word) => claim.text.includes(word));
   }
@@ -49,7 +54,8 @@
     const order = orders[wish.sort] || orders.chapter;
     const of = (line) => known.get(line.dataset.id);
     body.append(...lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place));
-    output.textContent = `${count} of ${claims.length} claims`;
+    const hint = count ? "" : ": ask for less, or Clear";
+    output.textContent = `${count} of ${claims.length} claims${hint}`;
     return wish;
   }
 
@@ -64,8 +70,9 @@
   }
 
   function recall() {
+    const names = [...form.elements].map((field) => field.name).filter(Boolean);
     for (const [name, value] of new URLSearchParams(location.search)) {
-      const field = form.elements[name];
+      const field = names.includes(name) && form.elements[name];
       if (field && (!field.options || [...field.options].some((option) => option.value === value))) {
         field.value = value;
       }

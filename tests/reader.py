@@ -11,8 +11,9 @@ BOOK = Path(__file__).resolve().parents[1] / "_build" / "committed"
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 SETTLED = "async () => { if (window.MathJax?.startup?.promise) await MathJax.startup.promise; return true; }"
-SERIOUS = """async () => {
-  const found = await axe.run({preload: false, resultTypes: ["violations"]});
+SERIOUS = """async (contrast) => {
+  const rules = {"color-contrast": {enabled: contrast}};
+  const found = await axe.run({preload: false, resultTypes: ["violations"], rules});
   return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))
     .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(" · ")}`);
 }"""
@@ -49,12 +50,12 @@ def laid_out(page: Page) -> list[str]:
     return list(page.evaluate(LOOK))
 
 
-def barriers(page: Page) -> list[str]:
-    """What axe finds serious or critical on the page, light and dark."""
+def barriers(page: Page, contrast: bool = True) -> list[str]:
+    """What axe finds serious or critical on the page, light and dark, colours included if asked."""
     page.add_style_tag(content="* { transition: none !important }")  # colours are what they will be
     page.evaluate(AXE_SCRIPT)
     found = []
     for theme in ("light", "dark"):
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        found += [f"{theme}: {one}" for one in page.evaluate(SERIOUS)]
+        found += [f"{theme}: {one}" for one in page.evaluate(SERIOUS, contrast)]
     return found

@@ -8,7 +8,9 @@ narrow one on a phone, the dark one in dark mode. Other builders, and paper, hav
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
+from collections.abc import Iterator
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -23,6 +25,8 @@ from companion.pictures import VERSIONS
 #: Where the narrow version takes over.
 PHONE = "(max-width: 600px)"
 KIND = "image/png"
+#: Words of a caption that mean panels side by side, which a phone has one below another.
+SIDES = re.compile(r"\b(Left|Right|Middle|(left|right|middle) panel)\b")
 
 
 def carried(notebook: Path) -> dict[str, dict[str, bytes]]:
@@ -70,12 +74,20 @@ def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
         images = versions.get(Path(image["uri"]).name)
         if images is not None:
             _write(images, Path(app.outdir, app.builder.imagedir))
+            figure = next((up for up in _above(image) if isinstance(up, nodes.figure)), None)
+            if figure is not None and SIDES.search(figure.astext()):
+                figure["classes"].append("panels")
             image.replace_self(nodes.raw("", markup(images, folder, image.get("alt", "")), format="html"))
 
 
 def setup(app: Sphinx) -> None:
     """Connect to Sphinx's events."""
     app.connect("doctree-resolved", on_page)
+
+
+def _above(node: nodes.Node) -> Iterator[nodes.Node]:
+    while (node := node.parent) is not None:
+        yield node
 
 
 def _picture(images: dict[str, bytes], folder: str, alt: str, page: str) -> str:

@@ -10,35 +10,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
+from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 
 TEXTS = "search-texts.js"
 #: Parts of a page in which nobody looks for a word.
-HIDDEN = (nodes.raw, nodes.comment, nodes.math, nodes.math_block, nodes.substitution_definition)
+HIDDEN = "script, style, nav, form, .headerlink, .cell_input, details.hide, .claim-link"
 
 
-def text(document: nodes.document) -> str:
-    """The text of a page in one line, without its mathematics."""
-    found = (node for node in document.findall(nodes.Text) if not _within(node, HIDDEN))
-    return " ".join(" ".join(node.astext().split()) for node in found if node.strip())
-
-
-def _within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
-    while node.parent is not None:
-        node = node.parent
-        if isinstance(node, kinds):
-            return True
-    return False
+def text(page: str) -> str:
+    """What a reader sees of a page, in one line: without code and links, and an ellipsis for mathematics."""
+    main = BeautifulSoup(page, "html.parser").select_one("article")
+    if main is None:
+        return ""
+    for part in main.select(HIDDEN):
+        part.decompose()
+    for maths in main.select(".math"):
+        maths.replace_with("…")
+    return " ".join(main.get_text().split())
 
 
 def write(app: Sphinx, exception: Exception | None) -> None:
     """The texts of all pages, by the address that the search asks for, for the HTML builder alone."""
     if exception is not None or app.builder.format != "html":
         return
-    env: BuildEnvironment = app.env
-    texts = {app.builder.get_target_uri(name): text(env.get_doctree(name)) for name in sorted(env.found_docs)}
+    pages = [app.builder.get_target_uri(name) for name in sorted(app.env.found_docs)]
+    texts = {page: text(Path(app.outdir, page).read_text(encoding="utf-8")) for page in pages}
     script = f"const SEARCH_TEXTS = {json.dumps(texts, ensure_ascii=False)};\n"
     (Path(app.outdir) / TEXTS).write_text(script, encoding="utf-8")
 

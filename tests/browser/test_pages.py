@@ -43,7 +43,7 @@ def test_book_is_rendered_and_its_first_page_is_the_introduction(browser: Browse
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_page_is_whole_and_open_to_everyone(browser: Browser, path: Path, size: ViewportSize) -> None:
     with opened(browser, path, size) as (page, wrong):
-        wrong += laid_out(page) + barriers(page)
+        wrong += laid_out(page) + barriers(page, contrast=size is DESK)  # a phone has the same colours
     assert not wrong, "\n".join(wrong)
 
 

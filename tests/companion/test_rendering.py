@@ -5,8 +5,6 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import cast
 
-from docutils import nodes
-from docutils.core import publish_doctree
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -32,10 +30,10 @@ def test_a_page_with_mathematics_keeps_it() -> None:
 
 
 def test_text_of_a_page_is_what_a_reader_sees_of_it() -> None:
-    source = "A word,\nand *another*.\n\n.. comment: hidden\n\n:math:`x + y` and\n\n.. raw:: html\n\n   <b>"
-    document = publish_doctree(source)
-    assert isinstance(document, nodes.document)
-    assert search.text(document) == "A word, and another . and"
+    code = "<div class=cell_input>x = 1</div><details class=hide>y = 2</details>"
+    words = "<p>A word,\nand <em>another</em>.</p> <p>Let <span class=math>\\(x\\)</span> be one.</p>"
+    page = f"<nav>Contents</nav><article><h1>Title<a class=headerlink>#</a></h1> {code}{words}</article>"
+    assert search.text(page) == "Title A word, and another. Let … be one."
 
 
 def test_line_below_a_page_has_the_version_and_the_day_of_the_commit() -> None:
