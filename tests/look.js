@@ -20,7 +20,9 @@
     const style = getComputedStyle(e);
     if (style.overflowX === "visible" || !e.clientWidth || e.scrollWidth <= e.clientWidth + 1) continue;
     if (e.closest(".sd-stretched-link, .visually-hidden, svg")) continue;
-    if (style.overflowX === "hidden" || !style.backgroundAttachment.includes("local"))
+    const opaque = (part) => getComputedStyle(part).backgroundColor.startsWith("rgb(");
+    const covered = [...e.querySelectorAll("thead, tr, th, td")].some(opaque);
+    if (style.overflowX === "hidden" || !style.backgroundAttachment.includes("local") || covered)
       wrong.push(`cut at ${e.clientWidth} of ${e.scrollWidth} px without an edge: ${name(e)}`);
   }
   return wrong;
