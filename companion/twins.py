@@ -91,9 +91,10 @@ for line in sys.stdin:
         result["images"] = {name: sidecars.digest(each) for name, each in right.items()}
     else:
         result = experiments.run(experiment, params)
-    with open(f"{path}.partial", "w", encoding="utf-8") as file:
+    partial = f"{path}.{os.getpid()}.partial" # the other side runs it too where the code is the same
+    with open(partial, "w", encoding="utf-8") as file:
         json.dump(result, file)
-    os.replace(f"{path}.partial", path)
+    os.replace(partial, path)
 print(os.path.basename(folder))
 """
 
