@@ -14,13 +14,14 @@ from sphinx.application import Sphinx
 ICONS = re.compile(
     r"<script[^>]*scripts/fontawesome\.js[^>]*></script>|<link[^>]*scripts/fontawesome\.js[^>]*>"
 )
+EQUATION = re.compile(r'<(?:span|div)\b[^>]*\bclass="math\b')
 MATHS = re.compile(r"<script>window\.MathJax = .*?</script>|<script[^>]*mathjax/[^>]*></script>", re.DOTALL)
 
 
 def lightened(page: str) -> str:
     """The page without the script of icons, and without MathJax if nothing on it is typeset."""
     page = ICONS.sub("", page)
-    return page if 'class="math' in page else MATHS.sub("", page)
+    return page if EQUATION.search(page) else MATHS.sub("", page)
 
 
 def lighten(app: Sphinx, exception: Exception | None) -> None:
