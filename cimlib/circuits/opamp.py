@@ -63,11 +63,21 @@ class Signal:
         constant = None if self.constant is None else self.constant / vector
         return Signal(self.value / self.columns(vector), self.dim, constant)
 
+    def reduced(self, vector: Tensor) -> Signal:
+        """As division, of a signal just computed: in its own memory, unless a gradient needs that."""
+        if torch.is_grad_enabled():
+            return self / vector
+        constant = None if self.constant is None else self.constant.div_(vector)
+        return replace(self, value=self.value.div_(self.columns(vector)), constant=constant)
+
     def settle(self, op: Operation) -> Signal:
         """The voltages themselves."""
         if self.constant is None:
             return self
-        return Signal(op(self.value), 1 - self.value.dim()) + self.constant
+        linear = Signal(op(self.value), 1 - self.value.dim())
+        if torch.is_grad_enabled():
+            return linear + self.constant
+        return replace(linear, value=linear.value.add_(linear.columns(self.constant)))
 
 
 @dataclass(frozen=True)
@@ -190,15 +200,17 @@ class OpAmp(Circuit):
         inverse = torch.exp(-self.gain_spread * spread) / self.gain
         at_zero = 0.0 if self.at_zero is None else self.at_zero - self.v_0
         error = (self.offset * offset + at_zero * inverse) / self.span
-        return (ideal + noise_gain * error) / (1 + noise_gain * inverse)
+        return (ideal + noise_gain * error).reduced(1 + noise_gain * inverse)
 
     def limit(self, volt: Tensor) -> Tensor:
-        """Signals held between the rails; beyond them the gradient is ``leak``."""
+        """Signals, just computed, held between the rails; beyond them the gradient is ``leak``."""
         if self.rails is None:
             return volt
         low, high = ((rail - self.v_0) / self.span for rail in self.rails)
+        if not torch.is_grad_enabled():
+            return volt.clamp_(low, high)
         limited = volt.clamp(low, high)
-        if not (self.leak and torch.is_grad_enabled()):
+        if not self.leak:
             return limited
         return straight_through(limited, limited + self.leak * (volt - limited))
 
