@@ -3,13 +3,15 @@
 ``make bench``. Evaluation is compared with a loop that does the same arithmetic by hand; a noise-aware
 training step with a digital one, of one layer in every array too, and with one that adds the same noise by
 hand; amplifiers likewise. Wires are compared with one solution of the same nodal equations for one input by
-scipy, a mapping with the assignment problem in it.
+scipy, a mapping with the assignment problem in it. The two sides of a ratio run in turns, because a machine
+that is shared changes its speed from one second to the next; quartiles of the ratio say by how much.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,12 +33,18 @@ from cimlib.training import Replicas
 
 SIGMA, LOW, HIGH = 0.1, 10.0, 100.0
 CHIPS, IMAGES, BATCH = 5, 1000, 128
+Run = Callable[[], object]
 AMPLIFIERS = OpAmp(gain=1000.0, offset=5e-3, rails=(0.05, 0.95))
 
 
-def milliseconds(run: Callable[[], object]) -> float:
-    """Median time of one call, ms."""
-    return 1e3 * Timer("run()", globals={"run": run}).blocked_autorange(min_run_time=2).median
+def in_turns(runs: Sequence[Run], seconds: float = 3.0, turn: float = 0.02) -> np.ndarray:
+    """Times of one call, ms, (rounds, runs): each round gives every run ``turn`` seconds, or one call."""
+    timers = [Timer("run()", globals={"run": run}) for run in runs]
+    numbers = [max(1, round(turn / timer.timeit(3).median)) for timer in timers]
+    rounds, start = list[list[float]](), time.perf_counter()
+    while len(rounds) < 9 or time.perf_counter() - start < seconds:
+        rounds.append([1e3 * timer.timeit(n).median for timer, n in zip(timers, numbers, strict=True)])
+    return np.array(rounds)
 
 
 def noisy(weight: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -116,13 +124,12 @@ def compare(name: str, model: nn.Module) -> None:
             logits = functional_call(model, read(model, generator), (x,))
             F.cross_entropy(logits, y), (logits.argmax(1) == y).float().mean()
 
-    ours, plain = milliseconds(lambda: evaluate(network, x, y, range(CHIPS))), milliseconds(by_hand)
-    row(f"{name}: evaluation, per chip", ours / CHIPS, plain / CHIPS, "the same by hand")
+    row(f"{name}: evaluation", lambda: evaluate(network, x, y, range(CHIPS)), by_hand, "the same by hand")
 
-    aware = milliseconds(step(fresh(network), network, x, y))
+    aware = step(fresh(network), network, x, y)
     by_hand_step = step(model, lambda x: functional_call(model, read(model, generator), (x,)), x, y)
-    row(f"{name}: noise-aware step", aware, milliseconds(by_hand_step), "the same by hand")
-    row(f"{name}: noise-aware step", aware, milliseconds(step(model, model, x, y)), "digital step")
+    row(f"{name}: noise-aware step", aware, by_hand_step, "the same by hand")
+    row(f"{name}: noise-aware step", aware, step(model, model, x, y), "digital step")
 
 
 def compare_whole_weights() -> None:
@@ -138,9 +145,9 @@ def compare_whole_weights() -> None:
         return functional_call(model, {n: w + 0.077763 * noise[n] for n, w in weights.items()}, (x,))
 
     network = fresh(program(model, design))
-    aware = milliseconds(step(network, network, x, y))
-    row("VGG-8 / 4: noise-aware step", aware, milliseconds(step(model, by_hand, x, y)), "the same by hand")
-    row("VGG-8 / 4: noise-aware step", aware, milliseconds(step(model, model, x, y)), "digital step")
+    aware = step(network, network, x, y)
+    row("VGG-8 / 4: noise-aware step", aware, step(model, by_hand, x, y), "the same by hand")
+    row("VGG-8 / 4: noise-aware step", aware, step(model, model, x, y), "digital step")
 
 
 def compare_amplifiers(name: str, model: nn.Sequential) -> None:
@@ -154,12 +161,14 @@ def compare_amplifiers(name: str, model: nn.Sequential) -> None:
             logits = amplified(model, chip, x)
             F.cross_entropy(logits, y), (logits.argmax(1) == y).float().mean()
 
-    ours, plain = milliseconds(lambda: evaluate(network, x, y, range(CHIPS))), milliseconds(by_hand)
-    row(f"{name}: evaluation, amplifiers", ours / CHIPS, plain / CHIPS, "the same by hand")
-    ours = milliseconds(step(fabricate(network, 0), network, x, y))
-    plain = milliseconds(step(model, lambda x: amplified(model, 0, x), x, y))
+    chips = range(CHIPS)
+    row(
+        f"{name}: evaluation, amplifiers", lambda: evaluate(network, x, y, chips), by_hand, "the same by hand"
+    )
+    ours = step(fabricate(network, 0), network, x, y)
+    plain = step(model, lambda x: amplified(model, 0, x), x, y)
     row(f"{name}: step, amplifiers", ours, plain, "the same by hand")
-    row(f"{name}: step, amplifiers", ours, milliseconds(step(model, model, x, y)), "digital step")
+    row(f"{name}: step, amplifiers", ours, step(model, model, x, y), "digital step")
 
 
 def compare_wires(n: int, ohm: float = 1.0) -> None:
@@ -176,21 +185,22 @@ def compare_wires(n: int, ohm: float = 1.0) -> None:
     volt = spsolve(matrix, driven.ravel()).reshape(2, n, n)
     np.testing.assert_allclose(volt[1, -1] / ohm, crossbar_currents(g, v[:1], ohm, ohm)[0], rtol=1e-6)
 
-    reference = milliseconds(lambda: spsolve(matrix, driven.ravel()))
-    currents = milliseconds(lambda: crossbar_currents(g, v, ohm, ohm))
-    row(f"wires {n}×{n}, {ohm:g} Ω: {BATCH} inputs", currents, reference, "one input by spsolve")
-    effective = milliseconds(lambda: effective_conductance(g, ohm, ohm))
-    row(f"wires {n}×{n}, {ohm:g} Ω: effective", effective, reference, "one input by spsolve")
+    wires, name = f"wires {n}×{n}, {ohm:g} Ω", "one input by spsolve"
+    solved = partial(spsolve, matrix, driven.ravel())
+    row(f"{wires}: {BATCH} inputs", lambda: crossbar_currents(g, v, ohm, ohm), solved, name)
+    row(f"{wires}: effective", lambda: effective_conductance(g, ohm, ohm), solved, name)
 
 
 def compare_replicas(count: int = 200) -> None:
     """Many Iris networks at once against one after another."""
     chips = [fabricate(program(mlp(4, 8, 3, seed=s), Hardware(Gaussian(SIGMA))), s) for s in range(count)]
     together, x = Replicas(chips), torch.rand(30, count, 4)
+
+    def one_by_one() -> list[torch.Tensor]:
+        return [chip(x[:, s]) for s, chip in enumerate(chips)]
+
     with torch.no_grad():
-        ours = milliseconds(lambda: together(x))
-        loop = milliseconds(lambda: [chip(x[:, s]) for s, chip in enumerate(chips)])
-    row(f"{count} Iris chips at once", ours, loop, "one after another")
+        row(f"{count} Iris chips at once", partial(together, x), one_by_one, "one after another")
 
 
 def compare_mapping(n: int) -> None:
@@ -199,9 +209,8 @@ def compare_mapping(n: int) -> None:
     for name, device in known.items():
         chip = fabricate(program(nn.Linear(n, n), Hardware(device)), 0)
         costs = row_costs(chip)[0].double().numpy()
-        ours = milliseconds(lambda chip=chip: mapped(chip))
-        reference = milliseconds(lambda costs=costs: linear_sum_assignment(costs))
-        row(f"mapping {n}×{n}, {name}", ours, reference, "the assignment alone")
+        what = f"mapping {n}×{n}, {name}"
+        row(what, partial(mapped, chip), partial(linear_sum_assignment, costs), "the assignment alone")
 
 
 ARRAYS = {
@@ -234,37 +243,39 @@ def compare_arrays(inputs: int = 784, outputs: int = 256, batch: int = 256) -> N
 
         return forward
 
-    def timed(trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
-        return [
-            milliseconds(step(trained, forward, x, y, batch)),
-            milliseconds(torch.no_grad()(lambda: forward(x))),
-        ]
+    def runs(trained: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Run]:
+        one_step = step(trained, forward, x, y, batch)
+        return {"step": one_step, "forward": torch.no_grad()(lambda: forward(x))}
 
-    reference = timed(digital, digital)
     models = {name: fresh(program(nn.Linear(inputs, outputs), own)) for name, own in ARRAYS.items()}
-    rows = {f"limit, {cells} a weight": timed(digital, limit(cells)) for cells in (1, 2)}
-    rows |= {name: timed(model, model) for name, model in models.items()}
+    measured = {f"limit, {cells} a weight": runs(digital, limit(cells)) for cells in (1, 2)}
+    measured |= {name: runs(model, model) for name, model in models.items()}
     try:
         from aihwkit.nn import AnalogLinear
     except ImportError:
         print("aihwkit is not installed: no peer")
     else:
         peer = AnalogLinear(inputs, outputs)
-        rows["aihwkit, AnalogLinear"] = timed(peer, peer)
-    for name, measured in rows.items():
-        for what, ours, plain in zip(("step", "forward"), measured, reference, strict=True):
-            row(f"{name}: {what}", ours, plain, f"digital {what}, one thread")
+        measured["aihwkit, AnalogLinear"] = runs(peer, peer)
+    references = runs(digital, digital)
+    for name, ours in measured.items():
+        for what, reference in references.items():
+            row(f"{name}: {what}", ours[what], reference, f"digital {what}, one thread")
     torch.set_num_threads(threads)
 
 
-def row(what: str, ours: float, reference: float, name: str) -> None:
-    """One line of the table."""
-    print(f"{what:36s} {ours:9.2f} ms {reference:9.2f} ms {ours / reference:6.2f} × {name}")
+def row(what: str, ours: Run, reference: Run, name: str) -> None:
+    """One line of the table: medians, and median and quartiles of the ratio."""
+    times = in_turns((ours, reference))
+    low, ratio, high = np.quantile(times[:, 0] / times[:, 1], (0.25, 0.5, 0.75))
+    ms, by = np.median(times, 0)
+    print(f"{what:36s} {ms:9.2f} ms {by:9.2f} ms {ratio:6.2f} ({low:.2f}–{high:.2f}) × {name}", flush=True)
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {IMAGES} images; ratios below 1 are faster")
+    print("medians of rounds in turns; quartiles of the ratio in parentheses")
     compare_arrays()
     compare("MLP 784-256-10", mlp(784, 256, 10, seed=0))
     compare("CNN 16-32-64", cnn())
@@ -275,4 +286,3 @@ if __name__ == "__main__":
     compare_replicas()
     for size in (128, 512):
         compare_mapping(size)
-    sys.stdout.flush()
