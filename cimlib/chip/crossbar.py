@@ -28,11 +28,10 @@ from cimlib.arrays.base import Conductances
 from cimlib.chip.fabricated import Fabricated
 from cimlib.chip.hardware import Hardware
 from cimlib.chip.layers import Layer, LinearMap, by_column, require_scale
-from cimlib.chip.passes import transformed
 from cimlib.chip.placement import Placement
 from cimlib.circuits.base import Circuit
 from cimlib.devices.draws import Draw
-from cimlib.devices.effects import is_finite, require
+from cimlib.devices.effects import is_finite, require, transformed
 
 Reading = tuple[Tensor, Conductances, dict[str, Tensor]]
 

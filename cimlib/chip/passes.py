@@ -22,17 +22,13 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import _CheckpointFrame
 
 from cimlib.chip.hardware import Hardware
+from cimlib.devices.effects import transformed
 
 Draws = dict[str, Tensor]
 
 
 def _in_backward() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
-
-
-def transformed() -> bool:
-    """Whether torch.func or torch.compile is at work, where tensors are not what they seem."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _checkpointed() -> _CheckpointFrame | None:

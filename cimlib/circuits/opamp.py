@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from cimlib.arrays.base import Array, Conductances
 from cimlib.circuits.base import Circuit, Operation
 from cimlib.devices.draws import Draw
-from cimlib.devices.effects import require, straight_through
+from cimlib.devices.effects import overwritable, require, straight_through
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Signal:
         return Signal(self.value / self.columns(vector), self.dim, constant)
 
     def reduced(self, vector: Tensor) -> Signal:
-        """As division, of a signal just computed: in its own memory, unless a gradient needs that."""
-        if torch.is_grad_enabled():
+        """As division, of a signal just computed: in its own memory if it may."""
+        if not overwritable():
             return self / vector
         constant = None if self.constant is None else self.constant.div_(vector)
         return replace(self, value=self.value.div_(self.columns(vector)), constant=constant)
@@ -75,7 +75,7 @@ class Signal:
         if self.constant is None:
             return self
         linear = Signal(op(self.value), 1 - self.value.dim())
-        if torch.is_grad_enabled():
+        if not overwritable():
             return linear + self.constant
         return replace(linear, value=linear.value.add_(linear.columns(self.constant)))
 
@@ -207,10 +207,10 @@ class OpAmp(Circuit):
         if self.rails is None:
             return volt
         low, high = ((rail - self.v_0) / self.span for rail in self.rails)
-        if not torch.is_grad_enabled():
+        if overwritable():
             return volt.clamp_(low, high)
         limited = volt.clamp(low, high)
-        if not self.leak:
+        if not (self.leak and torch.is_grad_enabled()):
             return limited
         return straight_through(limited, limited + self.leak * (volt - limited))
 

@@ -47,6 +47,16 @@ def is_finite(values: Tensor) -> bool:
     return values.numel() == 0 or all(bool(end.isfinite()) for end in values.detach().aminmax())
 
 
+def transformed() -> bool:
+    """Whether torch.func or torch.compile is at work, where tensors are not what they seem."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def overwritable() -> bool:
+    """Whether a tensor just computed may be overwritten: no gradient needs it, and no transform follows it."""
+    return not (torch.is_grad_enabled() or transformed())
+
+
 def straight_through(value: Tensor, through: Tensor) -> Tensor:
     """``value`` exactly, with the gradient of ``through`` (same shape)."""
     if not torch.is_grad_enabled():
