@@ -53,7 +53,7 @@ def transformed() -> bool:
 
 
 def overwritable() -> bool:
-    """Whether a tensor just computed may be overwritten: no gradient needs it, and no transform follows it."""
+    """Whether a tensor just computed may be overwritten: no gradient needs it, no transform follows it."""
     return not (torch.is_grad_enabled() or transformed())
 
 
