@@ -11,9 +11,8 @@ BOOK = Path(__file__).resolve().parents[1] / "_build" / "committed"
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 SETTLED = "async () => { if (window.MathJax?.startup?.promise) await MathJax.startup.promise; return true; }"
-SERIOUS = """async (contrast) => {
-  const rules = {"color-contrast": {enabled: contrast}};
-  const found = await axe.run({preload: false, resultTypes: ["violations"], rules});
+SERIOUS = """async (rules) => {
+  const found = await axe.run({preload: false, resultTypes: ["violations"], ...rules});
   return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))
     .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(" · ")}`);
 }"""
@@ -51,11 +50,14 @@ def laid_out(page: Page) -> list[str]:
 
 
 def barriers(page: Page, contrast: bool = True) -> list[str]:
-    """What axe finds serious or critical on the page, light and dark, colours included if asked."""
+    """What axe finds serious or critical on the page; colours, light and dark, if asked."""
     page.add_style_tag(content="* { transition: none !important }")  # colours are what they will be
     page.evaluate(AXE_SCRIPT)
+    rules: dict[str, dict[str, object]] = {"light": {"rules": {"color-contrast": {"enabled": contrast}}}}
+    if contrast:  # all else is the same in the dark
+        rules["dark"] = {"runOnly": ["color-contrast"]}
     found = []
-    for theme in ("light", "dark"):
+    for theme, asked in rules.items():
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        found += [f"{theme}: {one}" for one in page.evaluate(SERIOUS, contrast)]
+        found += [f"{theme}: {one}" for one in page.evaluate(SERIOUS, asked)]
     return found

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from companion.claims import rules
+from companion.claims import rules, turned
 from companion.claims.chapters import OWN, chapter_of
 from companion.claims.contests import contested, contesting, says
 from companion.claims.evidence import COUNTED, Estimate
@@ -70,11 +70,13 @@ def _beside(claim: Claim) -> Iterator[str]:
         lines.append("How many resamples turn it is not known.")
     if claim.turned:
         found = f"{100 * claim.turned:.0f} % of resamples say otherwise"
-        lines.append(f"{found}." if claim.verdict == claim.leaning else f"Leans to {claim.leaning}; {found}.")
+        firm = f"more than {100 * turned.FIRM:.0f} % leave it undecided"
+        leans = f"The pieces together say *{claim.leaning}*, but {found}; {firm}."
+        lines.append(f"{found}." if claim.verdict == claim.leaning else leans)
     if claim.quantifier == "any":
         judges = [piece.judges for piece in claim.evidence]
-        of = " and ".join(f"{judges.count(kind)} for the {kind}" for kind in dict.fromkeys(judges))
-        lines.append(f"One is enough, of {of}: {claim.family}.")
+        counts = (f"{judges.count(kind)} that judge the {kind}" for kind in dict.fromkeys(judges))
+        lines.append(f"It asks for one that holds, of {' and of '.join(counts)}: {claim.family}.")
     if claim.unknown:
         lines.append(f"Not known: {claim.unknown}.")
     if lines:

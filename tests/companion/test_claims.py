@@ -679,8 +679,10 @@ def test_of_a_family_one_member_is_enough(ledger, pieces, verdict):
     claim = ledger(*pieces, quantifier="any", family="networks that were run")
     assert claim.verdict == verdict
     size = sum(piece.get("judges") != "direction" for piece in pieces)
-    of = [f"{len(pieces) - size} for the direction"] * (size < len(pieces)) + [f"{size} for the size"]
-    assert f"One is enough, of {' and '.join(of)}: networks that were run" in claims.cards([claim])
+    of = [f"of {len(pieces) - size} that judge the direction"] * (size < len(pieces))
+    of += [f"of {size} that judge the size"]
+    said = f"It asks for one that holds, {' and '.join(of)}: networks that were run."
+    assert said in claims.cards([claim])
 
 
 @pytest.mark.parametrize(
