@@ -7,12 +7,13 @@ from html import escape
 
 import numpy as np
 
-from companion.claims import rules, turned
+from companion.claims import rules
 from companion.claims.chapters import OWN, chapter_of
 from companion.claims.contests import contested, contesting, says
 from companion.claims.evidence import COUNTED, Estimate
 from companion.claims.ledger import Evidence
 from companion.claims.marks import Axis, axes, mark, strip
+from companion.claims.turned import FIRM
 from companion.claims.verdicts import Claim
 
 #: The mark of a rule that was written when its records had been seen.
@@ -69,8 +70,8 @@ def _beside(claim: Claim) -> Iterator[str]:
     if claim.turned is None and claim.measured:
         lines.append("How many resamples turn it is not known.")
     if claim.turned:
-        found = f"{100 * claim.turned:.0f} % of resamples say otherwise"
-        firm = f"more than {100 * turned.FIRM:.0f} % leave it undecided"
+        found = f"{share(claim.turned)} of resamples say otherwise"
+        firm = f"more than {100 * FIRM:.0f} % leave it undecided"
         leans = f"The pieces together say *{claim.leaning}*, but {found}; {firm}."
         lines.append(f"{found}." if claim.verdict == claim.leaning else leans)
     if claim.quantifier == "any":
@@ -81,6 +82,12 @@ def _beside(claim: Claim) -> Iterator[str]:
         lines.append(f"Not known: {claim.unknown}.")
     if lines:
         yield " ".join(lines)
+
+
+def share(turned: float) -> str:
+    """A share in per cent, with a decimal where a whole number would hide on which side of a limit it is."""
+    near = any(round(100 * turned) == round(100 * limit) for limit in (0.0, FIRM))
+    return f"{100 * turned:.{1 if near else 0}f} %" if turned >= 0.0005 else "less than 0.1 %"
 
 
 def _pieces(claim: Claim) -> Iterator[str]:

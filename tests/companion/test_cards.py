@@ -11,6 +11,7 @@ import pytest
 
 from companion import claims, sweeps, yaml_files
 from companion.claims import contests, marks, rules
+from companion.claims.cards import share
 from companion.claims.chapters import OWN, chapters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -338,3 +339,11 @@ def test_a_wrong_list_of_chapters_is_refused(tmp_path, content, said):
 def test_no_two_verdicts_share_a_mark_and_every_verdict_has_one():
     assert set(marks.SHAPES) == set(claims.VERDICTS)
     assert len(set(marks.SHAPES.values())) == len(marks.SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("turned", "said"),
+    [(0.0001, "less than 0.1 %"), (0.004, "0.4 %"), (0.03, "3 %"), (0.104, "10.4 %"), (0.37, "37 %")],
+)
+def test_share_of_resamples_says_on_which_side_of_the_limit_it_lies(turned: float, said: str) -> None:
+    assert share(turned) == said
