@@ -76,10 +76,11 @@ def _beside(claim: Claim) -> Iterator[str]:
         lines.append(f"{found}." if claim.verdict == claim.leaning else leans)
     if claim.quantifier == "any":
         judges = [piece.judges for piece in claim.evidence]
-        counts = (f"{judges.count(kind)} that judge the {kind}" for kind in dict.fromkeys(judges))
-        lines.append(f"It asks for one that holds, of {' and of '.join(counts)}: {claim.family}.")
+        counts = [f"{judges.count(kind)} judge the {kind}" for kind in dict.fromkeys(judges)]
+        enough = "One piece that holds is enough" + " of each kind" * (len(counts) > 1)
+        lines.append(f"{enough}: {', '.join(counts)} ({claim.family}).")
     if claim.unknown:
-        lines.append(f"Not known: {claim.unknown}.")
+        lines.append(f"Not known: {claim.unknown}. Until it is, no piece decides.")
     if lines:
         yield " ".join(lines)
 

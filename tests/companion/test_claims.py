@@ -679,9 +679,9 @@ def test_of_a_family_one_member_is_enough(ledger, pieces, verdict):
     claim = ledger(*pieces, quantifier="any", family="networks that were run")
     assert claim.verdict == verdict
     size = sum(piece.get("judges") != "direction" for piece in pieces)
-    of = [f"of {len(pieces) - size} that judge the direction"] * (size < len(pieces))
-    of += [f"of {size} that judge the size"]
-    said = f"It asks for one that holds, {' and '.join(of)}: networks that were run."
+    of = [f"{len(pieces) - size} judge the direction"] * (size < len(pieces)) + [f"{size} judge the size"]
+    kinds = " of each kind" if len(of) > 1 else ""
+    said = f"One piece that holds is enough{kinds}: {', '.join(of)} (networks that were run)."
     assert said in claims.cards([claim])
 
 
