@@ -126,6 +126,26 @@ SYMBOLS: tuple[Symbol, ...] = (
 )
 
 
+#: Acronyms of the field, spelt out. A chapter that uses one spells it out once.
+ACRONYMS: dict[str, str] = {
+    "ADC": "analogue-to-digital converter",
+    "CMO": "conductive metal oxide",
+    "CNN": "convolutional neural network",
+    "DAC": "digital-to-analogue converter",
+    "DoRA": "weight-decomposed low-rank adaptation",
+    "IRS": "intermediate representation snapshot",
+    "LoRA": "low-rank adaptation",
+    "MLP": "multi-layer perceptron",
+    "NFT": "negative feedback training",
+    "NL": "nonlinearity label",
+    "OVF": "oriented variational forward",
+    "PCM": "phase-change memory",
+    "ReRAM": "resistive random-access memory",
+    "SRAM": "static random-access memory",
+    "VeRA": "vector-based random matrix adaptation",
+}
+
+
 TERMS: dict[str, str] = {
     "adapter": "see digital stage",
     "calibration": "finding a few numbers beside a chip from samples, without writing a cell",
@@ -182,6 +202,8 @@ def symbols_table() -> str:
     return _table(("Symbol", "Meaning", "Unit", "In the code"), rows)
 
 
-def terms_table() -> str:
-    """The terms as a Markdown table, in the order of the alphabet."""
-    return _table(("Term", "Meaning"), sorted(TERMS.items(), key=lambda term: term[0].casefold()))
+def glossary() -> str:
+    """Terms and acronyms in the order of the alphabet, as a glossary to which ``{term}`` leads."""
+    spelt = {short: long for short, long in ACRONYMS.items() if short not in TERMS}
+    entries = sorted((TERMS | spelt).items(), key=lambda entry: entry[0].casefold())
+    return "\n".join([":::{glossary}", *(f"{name}\n  {meaning}\n" for name, meaning in entries), ":::"])

@@ -7,6 +7,7 @@ renders whatever it is given; these guards see what those three let through.
 import ast
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
@@ -14,6 +15,9 @@ from papermill.translators import PythonTranslator
 from companion.notation import SYMBOLS
 from companion.pictures import VERSIONS
 
+CHAPTERS = sorted((Path(__file__).resolve().parents[1] / "chapters").glob("*.ipynb"))
+LISTS = {"scoreboard", "what_changed", "notation"}  # pages made from tables, without the six movements
+PAPERS = [path for path in CHAPTERS if path.stem not in LISTS]
 MOVEMENTS = [
     "The question",
     "The idea",

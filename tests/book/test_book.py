@@ -8,6 +8,7 @@ from pathlib import Path
 import guards
 import nbformat
 import pytest
+from guards import CHAPTERS, PAPERS
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -15,11 +16,8 @@ from companion import sweeps, yaml_files
 from companion.pictures import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
-LISTS = {"scoreboard", "what_changed", "notation"}  # pages made from tables, without the six movements
 BINARY = {".woff2", ".js", ".npz", ".gz", ".png"}
 KERNEL = {"name": "python3", "display_name": "Python 3"}
-PAPERS = [path for path in CHAPTERS if path.stem not in LISTS]
 
 
 def name(value: Path | guards.Guard) -> str:

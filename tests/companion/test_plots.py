@@ -62,7 +62,7 @@ def test_a_legend_is_there_where_nothing_replaces_it(tmp_path):
     assert ax.get_legend().get_visible() and ax.get_legend().get_texts()[0].get_fontsize() == 7
 
 
-def test_symbols_and_terms_become_tables():
-    symbols, terms = notation.symbols_table(), notation.terms_table()
+def test_symbols_become_a_table_and_terms_and_acronyms_a_glossary():
+    symbols, glossary = notation.symbols_table(), notation.glossary()
     assert all(f"${symbol.tex}$" in symbols for symbol in notation.SYMBOLS)
-    assert all(term in terms for term in notation.TERMS)
+    assert all(f"\n{name}\n  " in glossary for name in notation.TERMS | notation.ACRONYMS)
