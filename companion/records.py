@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 RESULTS = ROOT / "data" / "results"
+TRUTH = (bool, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -205,18 +206,17 @@ def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     for name, value in where.items():
         if np.ndim(value) or isinstance(value, Mapping):
             raise ValueError(f"{name} = {value!r} is not allowed; allowed: one value")
-    fits = [_equal(table[name], value) for name, value in where.items()]
-    chosen = table[np.all(fits, axis=0)] if fits else table
-    if chosen.empty:
+    rows = np.arange(len(table))
+    for name, value in where.items():
+        rows = rows[[_equal(item, value) for item in table[name].to_numpy()[rows]]]
+    if not rows.size:
         raise ValueError(f"no record has {where}")
-    return chosen
+    return table.iloc[rows] if where else table
 
 
-def _equal(column: pd.Series[Any], value: Any) -> Any:
-    """Which values of ``column`` (n,) are ``value``, true not being one."""
-    either = isinstance(value, bool | np.bool_) or column.dtype != object
-    truths = column.map(lambda item: isinstance(item, bool | np.bool_)) if either else False
-    return (column.to_numpy() == value) & (np.asarray(truths) == isinstance(value, bool | np.bool_))
+def _equal(item: Any, value: Any) -> bool:
+    """Whether ``item`` of a table is ``value``, true not being one."""
+    return isinstance(item, TRUTH) is isinstance(value, TRUTH) and bool(item == value)
 
 
 def tuned(table: pd.DataFrame, over: str, by: str = "validation_error") -> pd.DataFrame:

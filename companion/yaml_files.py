@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,16 @@ def parse(text: str) -> Any:
 
 
 def read(path: Path) -> Any:
-    """The one document in the file at ``path``. Raises ``ValueError`` that names file and line."""
+    """The one document in the file at ``path``, parsed once as long as the file does not change.
+
+    Raises ``ValueError`` that names file and line.
+    """
+    return deepcopy(_read(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, changed: int) -> Any:
+    """The document in the file at ``path`` as it was when it ``changed``."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
