@@ -23,7 +23,7 @@
 
   function words(claim) {
     const name = form.querySelector(`[name=chapter] option[value="${claim.chapter}"]`).textContent;
-    const said = [claim.statement, claim.paper, claim.id, claim.where, claim.verdict, claim.cause, name];
+    const said = [claim.statement, claim.paper, claim.id, claim.where, claim.verdict, claim.cause, claim.authors, name];
     return plain(said.join(" "));
   }
 
@@ -45,9 +45,11 @@
   function show() {
     const wish = wished();
     let count = 0;
+    let own = 0;
     for (const line of lines) {
       line.hidden = !fits(known.get(line.dataset.id), wish);
       count += !line.hidden;
+      own += !line.hidden && !known.get(line.dataset.id).counted;
     }
     for (const dot of dots) dot.hidden = !fits(known.get(dot.dataset.id), wish);
     for (const part of parts) part.hidden = !part.querySelector(".claim-dot:not([hidden])");
@@ -55,7 +57,8 @@
     const of = (line) => known.get(line.dataset.id);
     body.append(...lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place));
     const hint = count ? "" : ": ask for less, or Clear";
-    output.textContent = `${count} of ${claims.length} claims${hint}`;
+    const ours = own ? `, ${own} of them this book's own` : "";
+    output.textContent = `${count} of ${claims.length} claims${ours}${hint}`;
     return wish;
   }
 

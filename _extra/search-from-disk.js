@@ -5,14 +5,25 @@ window.fetch = (address) => {
   return Promise.resolve({ text: () => Promise.resolve(SEARCH_TEXTS[decodeURIComponent(page)]) });
 };
 
-// Numbers are in no index; the scoreboard knows those of the claims.
+// Numbers are in no index: the texts are searched for them here, and the scoreboard knows those of the claims.
 document.addEventListener("DOMContentLoaded", () => {
-  const asked = new URLSearchParams(location.search).get("q") || "";
+  const asked = (new URLSearchParams(location.search).get("q") || "").trim();
   if (!/\d/.test(asked)) return;
-  const line = document.createElement("p");
-  const link = document.createElement("a");
-  link.href = `chapters/scoreboard.html?${new URLSearchParams({ text: asked })}`;
-  link.textContent = `look for ${asked} among the claims`;
-  line.append("Numbers are not searched for here: ", link, ".");
-  document.getElementById("search-results").before(line);
+  const made = (kind, content = "", address = "") =>
+    Object.assign(document.createElement(kind), { textContent: content }, address && { href: address });
+  const found = made("section");
+  found.id = "search-numbers";
+  const claims = made("p", "In the text as it stands, and ");
+  const query = new URLSearchParams({ text: asked });
+  claims.append(made("a", `among the claims of the scoreboard`, `chapters/scoreboard.html?${query}`), ":");
+  const list = made("ul");
+  for (const [page, text] of Object.entries(SEARCH_TEXTS)) {
+    const place = text.indexOf(asked);
+    if (place < 0 || page.startsWith("pages/api")) continue;
+    const item = made("li");
+    item.append(made("a", SEARCH_TITLES[page], page), made("p", `…${text.slice(Math.max(place - 90, 0), place + 110)}…`));
+    list.append(item);
+  }
+  found.append(claims, list);
+  document.getElementById("search-results").before(found);
 });

@@ -18,6 +18,7 @@ from companion.claims.verdicts import Claim
 
 #: The mark of a rule that was written when its records had been seen.
 SEEN = "†"
+LATER = "The rule was written after its records had been seen."
 
 
 def cards(claims: Sequence[Claim]) -> str:
@@ -31,7 +32,7 @@ def cards(claims: Sequence[Claim]) -> str:
     against = contesting(claims)
     parts = [part for claim in claims for part in _card(claim, against[claim.id])]
     if any(claim.seen for claim in claims):
-        parts.append(f"{SEEN} The rule was written after its records had been seen.")
+        parts.append(f"{SEEN} {LATER}")
     return "\n\n".join(parts)
 
 
@@ -53,7 +54,7 @@ def _card(claim: Claim, controls: Sequence[Claim]) -> Iterator[str]:
 
 def _chips(claim: Claim, controls: Sequence[Claim]) -> str:
     """Verdict, direction and size, and whether the cause is contested, as chips; and the permanent link."""
-    seen = SEEN if claim.seen else ""
+    seen = f'<abbr title="{LATER}">{SEEN}</abbr>' if claim.seen else ""
     chips = [f'<span class="chip verdict">{mark(claim.verdict)}{claim.verdict} ({claim.scale}){seen}</span>']
     if "none" not in (claim.direction, claim.size) and not claim.unknown:
         apart = {"direction": claim.direction, "size": claim.size}
@@ -114,8 +115,10 @@ def _ends(axis: Axis, claim: Claim) -> str:
 
 def _folded(claim: Claim, controls: Sequence[Claim]) -> Iterator[str]:
     """Where it is said, the rule, what contests it, the figure, and the command, each a line."""
-    said = f"{claim.where}; {claim.provenance}"
-    yield f"*Source.* {said}" if claim.paper in OWN else f"*Source.* {{cite:t}}`{claim.paper}`, {said}"
+    first, *more = claim.provenance.split("; ")
+    cited = "" if claim.paper in OWN else f"{{cite:t}}`{claim.paper}`, "
+    yield f"*Source.* {cited}{claim.where}; {first}."
+    yield from (f"{part[0].upper()}{part[1:]}." for part in more)
     found = rules.grouped(claim.evidence, claim.unit)
     for sentence, labels in found:
         yield f"*Rule.* {sentence}" + (f" For: {'; '.join(labels)}." if len(found) > 1 else "")

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from pybtex.database import parse_file
+
+from companion import records
 from companion.claims import contests
 from companion.claims.chapters import OWN, Chapter, chapter_of, chapters
 from companion.claims.marks import mark
@@ -64,7 +68,16 @@ class Row:
         more."""
         shown = ("paper", "id", "statement", "verdict", "direction", "size", "scale", "where", "turned")
         more = {"chapter": self.chapter.file, "source": self.source, "cause": self.contested}
+        more["authors"] = authors().get(self.claim.paper, "")
         return {name: getattr(self.claim, name) for name in shown} | more | {"counted": self.counted}
+
+
+@cache
+def authors() -> dict[str, str]:
+    """Last names of the authors of each publication in the bibliography."""
+    entries = parse_file(str(records.ROOT / "references.bib"), bib_format="bibtex").entries
+    people = {key: entry.persons.get("author", []) for key, entry in entries.items()}
+    return {key: ", ".join(" ".join(one.last_names) for one in each) for key, each in people.items()}
 
 
 def source_of(claim: Claim) -> str:

@@ -31,12 +31,14 @@ def text(page: str) -> str:
 
 
 def write(app: Sphinx, exception: Exception | None) -> None:
-    """The texts of all pages, by the address that the search asks for, for the HTML builder alone."""
+    """Texts and titles of all pages, by the address that the search asks for, for the HTML builder alone."""
     if exception is not None or app.builder.format != "html":
         return
     pages = [app.builder.get_target_uri(name) for name in sorted(app.env.found_docs)]
     texts = {page: text(Path(app.outdir, page).read_text(encoding="utf-8")) for page in pages}
-    script = f"const SEARCH_TEXTS = {json.dumps(texts, ensure_ascii=False)};\n"
+    titles = {app.builder.get_target_uri(name): app.env.titles[name].astext() for name in app.env.found_docs}
+    told = {"SEARCH_TEXTS": texts, "SEARCH_TITLES": titles}
+    script = "".join(f"const {name} = {json.dumps(one, ensure_ascii=False)};\n" for name, one in told.items())
     (Path(app.outdir) / TEXTS).write_text(script, encoding="utf-8")
 
 

@@ -22,6 +22,18 @@ def test_what_became_of_a_number_stands_on_one_line_of_the_first_screen(browser:
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_number_is_found_where_it_stands_and_among_the_claims(browser: Browser) -> None:
+    with opened(browser, BOOK / "search.html", DESK, "?q=46.71") as (page, wrong):
+        first = page.locator("#search-numbers li").first
+        first.wait_for()
+        assert "46.71" in first.locator("p").inner_text()
+        pages = page.locator("#search-numbers li a").evaluate_all("all => all.map((one) => one.href)")
+        assert any("negative_feedback" in one for one in pages)
+        page.locator("#search-numbers > p a").click()
+        assert page.locator(".board-list tbody tr:visible").count() == 1
+    assert not wrong, "\n".join(wrong)
+
+
 def test_filters_stand_in_the_address(browser: Browser) -> None:
     with opened(browser, SCOREBOARD, DESK) as (page, _):
         all_rows = page.locator(".board-list tbody tr:visible").count()
