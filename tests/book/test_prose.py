@@ -1,5 +1,6 @@
 """Chapters are written for their readers, and each rule of prose is shown to catch what it is there for."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 from guards import PAPERS
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from companion.claims.chapters import chapters
+from companion.rendering.drawings import is_drawing
+
+ROOT = Path(__file__).resolve().parents[2]
 
 FIRST = """# A chapter
 
@@ -148,6 +154,51 @@ def test_guard_catches(guard: prose.Guard, breaking: Callable[[NotebookNode], No
     notebook = sound()
     breaking(notebook)
     assert guard(notebook)
+
+
+PAGES = [ROOT / "intro.md", *(ROOT / "pages" / f"{page}.md" for page in ("limits", "reproducing", "sources"))]
+
+
+@pytest.mark.parametrize("guard", [prose.keeps_numbers_few, prose.keeps_sentences_short], ids=name)
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_page_keeps_to(path: Path, guard: prose.Guard) -> None:
+    page = new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
+    assert guard(page) == []
+
+
+def test_a_card_of_the_first_page_carries_what_its_chapter_finds() -> None:
+    cards = (ROOT / "intro.md").read_text(encoding="utf-8").split(":::{grid-item-card}")[1:]
+    for chapter in chapters():
+        (card,) = (one for one in cards if f":link: chapters/{chapter.file}\n" in one)
+        assert f"**{chapter.finding}**" in card
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pages" / "images").glob("*.svg")), ids=name)
+def test_drawing_keeps_to_the_colours_that_a_dark_page_knows_and_to_letters_that_a_phone_shows(
+    path: Path,
+) -> None:
+    svg = path.read_text(encoding="utf-8")
+    if not is_drawing(svg):
+        return
+    known = set(
+        re.findall(r"#[0-9a-fA-F]{6}", (ROOT / "_extra" / "drawings.css").read_text(encoding="utf-8"))
+    )
+    shades = {one for one in re.findall(r"#[0-9a-f]{6}", svg) if _is_shade(one)}
+    assert set(re.findall(r"#[0-9a-fA-F]{6}\b", svg)) <= known | shades
+    assert min(float(size) for size in re.findall(r'font-size="([\d.]+)"', svg)) >= 16
+
+
+def test_drawings_that_stand_on_one_page_share_no_name() -> None:
+    drawings = (path.read_text(encoding="utf-8") for path in (ROOT / "pages" / "images").glob("*.svg"))
+    shown = [svg.partition("</title>")[2] for svg in drawings if is_drawing(svg)]
+    names = [name for svg in shown for name in re.findall(r'\bid="([^"]+)"', svg)]
+    assert sorted(names) == sorted(set(names))
+
+
+def _is_shade(colour: str) -> bool:
+    """Whether it is a shade of a cell or of an activation: blue, or a grey close to it."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red <= green <= blue
 
 
 def test_every_guard_is_shown_to_catch_something() -> None:
