@@ -10,7 +10,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Viewport
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "committed"
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
-SETTLED = "async () => { if (window.MathJax?.startup?.promise) await MathJax.startup.promise; return true; }"
+SETTLED = """async () => {
+  if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+  for (const folded of document.querySelectorAll("details:is(.settings, .ablations)")) folded.open = true;
+}"""
 SERIOUS = """async (rules) => {
   const found = await axe.run({preload: false, resultTypes: ["violations"], ...rules});
   return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))

@@ -166,11 +166,14 @@ def test_page_keeps_to(path: Path, guard: prose.Guard) -> None:
     assert guard(page) == []
 
 
-def test_a_card_of_the_first_page_carries_what_its_chapter_finds() -> None:
+def test_a_card_of_the_first_page_has_the_question_of_its_chapter_and_what_it_finds() -> None:
     cards = (ROOT / "intro.md").read_text(encoding="utf-8").split(":::{grid-item-card}")[1:]
     for chapter in chapters():
         (card,) = (one for one in cards if f":link: chapters/{chapter.file}\n" in one)
         assert f"**{chapter.finding}**" in card
+        first = nbformat.read(ROOT / "chapters" / f"{chapter.file}.ipynb", as_version=4).cells[0].source
+        asked = re.search(r"^Question\n: (.*?)\n\n", first, re.DOTALL | re.MULTILINE)
+        assert asked and " ".join(asked[1].split()) in card
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pages" / "images").glob("*.svg")), ids=name)

@@ -38,6 +38,26 @@ Data, network, n = 5.
 
 Its caption.
 :::
+
+### Ablations
+
+What they are.
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+More of them.
+
+:::{figure} images/plot.svg
+:alt: Another plot.
+
+Another caption.
+:::
+
+## Last
+
+The end.
 """
 
 
@@ -48,7 +68,7 @@ def built(folder: Path, page: str, builder: str = "html") -> tuple[Path, str]:
     (source / "images" / "cell.svg").write_text(DRAWING, encoding="utf-8")
     (source / "images" / "plot.svg").write_text(PLOT, encoding="utf-8")
     (source / "index.md").write_text(page, encoding="utf-8")
-    parts = ("drawings", "provenance", "settings")
+    parts = ("drawings", "folding", "provenance")
     settings = {
         "extensions": ["myst_parser", *(f"companion.rendering.{part}" for part in parts)],
         "myst_enable_extensions": ["colon_fence"],
@@ -75,7 +95,7 @@ def test_a_drawing_stands_in_the_page_with_its_words_for_who_does_not_see_it(pag
 
 
 def test_what_has_colours_of_its_own_stays_an_image(page: BeautifulSoup) -> None:
-    assert [tag["alt"] for tag in page.select("img")] == ["A plot."]
+    assert [tag["alt"] for tag in page.select("img")] == ["A plot.", "Another plot."]
     assert drawings.is_drawing(DRAWING) and not drawings.is_drawing(PLOT)
 
 
@@ -84,6 +104,14 @@ def test_a_caption_is_shown_and_its_settings_are_folded(page: BeautifulSoup) -> 
     assert not others and folded.summary.get_text() == "Settings" and not folded.has_attr("open")
     assert "n = 5" in folded.get_text() and "The message." not in folded.get_text()
     assert page.select_one("figcaption .caption-text strong").get_text() == "The message."
+
+
+def test_of_ablations_the_title_and_what_follows_at_once_stay_open(page: BeautifulSoup) -> None:
+    (folded,) = page.select("section#ablations > details.ablations")
+    assert folded.summary.get_text() == "Show them (1 figures)" and not folded.has_attr("open")
+    assert "More of them" in folded.get_text() and "Another caption" in folded.get_text()
+    assert "What they are" not in folded.get_text() and not folded.select("table")
+    assert "The end." not in folded.get_text()
 
 
 def test_other_builders_have_the_drawing_as_an_image_and_the_settings_in_the_text(tmp_path: Path) -> None:
