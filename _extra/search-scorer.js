@@ -1,4 +1,4 @@
-// What a reader looks for stands in a chapter first, in a page next, and in a list of functions last; and
+// What a reader looks for stands in a chapter first, in a page next, and in a list of names last; and
 // where it stands often. SEARCH_TEXTS came with the search page.
 var Scorer = {
   score: ([name, title, anchor, descr, score]) => {
@@ -6,7 +6,8 @@ var Scorer = {
     const words = asked.split(/\s+/);
     const text = (SEARCH_TEXTS[`${name}.html`] || "").toLowerCase();
     const often = words.map((word) => text.split(word).length - 1).map((n) => n / (n + 30));
-    const place = name.startsWith("chapters/") ? 40 : name.startsWith("pages/api") ? 0 : 20;
+    const last = name === "chapters/notation" || name.startsWith("pages/api"); // lists of names
+    const place = last ? 0 : name.startsWith("chapters/") ? 40 : 20;
     const titled = !anchor && title.toLowerCase().includes(asked) ? 60 : 0;
     return score + place + titled + 40 * Math.min(...often) - (descr ? 20 : 0);
   },

@@ -18,6 +18,10 @@ from companion.claims.verdicts import Claim
 
 #: The mark of a rule that was written when its records had been seen.
 SEEN = "†"
+WORDS = (
+    "*Open*: the interval crosses a limit. *Resamples*: chips, images and trainings drawn again a thousand times; "
+    "where more than a tenth of them turn a verdict, it is undecided. {ref}`More on verdicts <sec-verdicts>`."
+)
 LATER = "The rule was written after its records had been seen."
 
 
@@ -33,6 +37,7 @@ def cards(claims: Sequence[Claim]) -> str:
     parts = [part for claim in claims for part in _card(claim, against[claim.id])]
     if any(claim.seen for claim in claims):
         parts.append(f"{SEEN} {LATER}")
+    parts.append(WORDS)
     return "\n\n".join(parts)
 
 
