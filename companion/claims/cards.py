@@ -18,9 +18,10 @@ from companion.claims.verdicts import Claim
 
 #: The mark of a rule that was written when its records had been seen.
 SEEN = "†"
+#: Words of the cards.
 WORDS = (
-    "*Open*: the interval crosses a limit. *Resamples*: chips, images and trainings drawn again a thousand times; "
-    "where more than a tenth of them turn a verdict, it is undecided. {ref}`More on verdicts <sec-verdicts>`."
+    "*Open*: the interval crosses a limit. *Resamples*: chips, images and trainings, drawn again a thousand "
+    "times; where more than a tenth turn a verdict, it is undecided. {ref}`More on verdicts <sec-verdicts>`."
 )
 LATER = "The rule was written after its records had been seen."
 
@@ -30,8 +31,8 @@ def cards(claims: Sequence[Claim]) -> str:
 
     On the card: the verdict, with direction and size apart; whether a control contests the cause; the
     statement; what is measured, and of each piece its interval, as a number and as a strip. Folded: source,
-    rule, figure, and the command that makes its records again. Below the cards stands what :data:`SEEN`
-    means, if it is there.
+    rule, figure, and the command that makes its records again. Below the cards stand :data:`WORDS`, and what
+    :data:`SEEN` means, if it is there.
     """
     against = contesting(claims)
     parts = [part for claim in claims for part in _card(claim, against[claim.id])]
