@@ -10,10 +10,27 @@ document.addEventListener("DOMContentLoaded", () => {
 // What an address or a link points at is shown, though it lies in something folded.
 const unfold = () => {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  let folded = target && target.closest("details:not([open])");
-  if (!folded) return;
-  for (; folded; folded = folded.parentElement.closest("details")) folded.open = true;
-  target.scrollIntoView();
+  const folds = target ? [...document.querySelectorAll("details:not([open]), .toggle-hidden")] : [];
+  const around = folds.filter((fold) => fold.contains(target));
+  for (const fold of around) {
+    if (fold.tagName === "DETAILS") fold.open = true;
+    else fold.querySelector("button.toggle-button")?.click();
+  }
+  if (around.length) target.scrollIntoView();
 };
-addEventListener("DOMContentLoaded", unfold);
+addEventListener("load", unfold); // when what folds has been folded
 addEventListener("hashchange", unfold);
+
+// Paper is white.
+addEventListener("beforeprint", () => {
+  const { dataset } = document.documentElement;
+  const shown = dataset.theme;
+  dataset.theme = "light";
+  addEventListener("afterprint", () => (dataset.theme = shown), { once: true });
+});
+
+// Arrow keys scroll what can be scrolled sideways, before they turn the page.
+addEventListener("keydown", (event) => {
+  const sideways = ["ArrowLeft", "ArrowRight"].includes(event.key);
+  if (sideways && event.target.scrollWidth > event.target.clientWidth + 1) event.stopPropagation();
+}, true);

@@ -29,7 +29,8 @@
 
   // as people write it: a comma for a point, a real minus, quotes, a per cent sign
   function plain(text) {
-    return text.toLowerCase().replace(/(\d),(\d)/g, "$1.$2").replace(/[−–]/g, "-").replace(/["“”%]/g, "").trim();
+    return text.toLowerCase().replace(/(\d),(\d)/g, "$1.$2").replace(/[−–]/g, "-").replace(/["“”%]/g, "")
+      .replace(/\bet al\b\.?/g, "").replace(/\bsigma\b/g, "σ").trim();
   }
 
   function wished() {
@@ -88,4 +89,5 @@
   form.hidden = false;
   recall();
   show();
+  if (location.search && innerWidth < 720) document.querySelector(".board-list").scrollIntoView();
 })();

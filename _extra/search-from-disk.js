@@ -9,6 +9,7 @@ window.fetch = (address) => {
 document.addEventListener("DOMContentLoaded", () => {
   const asked = (new URLSearchParams(location.search).get("q") || "").trim();
   if (!/\d/.test(asked)) return;
+  const written = [asked, asked.replace(/(\d),(\d)/g, "$1.$2")]; // as people write it, and as it stands here
   const made = (kind, content = "", address = "") =>
     Object.assign(document.createElement(kind), { textContent: content }, address && { href: address });
   const found = made("section");
@@ -18,10 +19,12 @@ document.addEventListener("DOMContentLoaded", () => {
   claims.append(made("a", `among the claims of the scoreboard`, `chapters/scoreboard.html?${query}`), ":");
   const list = made("ul");
   for (const [page, text] of Object.entries(SEARCH_TEXTS)) {
-    const place = text.indexOf(asked);
-    if (place < 0 || page.startsWith("pages/api")) continue;
+    const number = written.find((one) => text.includes(one));
+    if (!number || page.startsWith("pages/api")) continue;
     const item = made("li");
-    item.append(made("a", SEARCH_TITLES[page], page), made("p", `…${text.slice(Math.max(place - 90, 0), place + 110)}…`));
+    const place = text.indexOf(number);
+    const there = `${page}#:~:text=${encodeURIComponent(number)}`;
+    item.append(made("a", SEARCH_TITLES[page], there), made("p", `…${text.slice(Math.max(place - 90, 0), place + 110)}…`));
     list.append(item);
   }
   found.append(claims, list);

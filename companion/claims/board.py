@@ -92,8 +92,8 @@ def own(found: Sequence[Row]) -> str:
 def _marks(found: Sequence[Row]) -> str:
     return "".join(
         f'<a class="claim-dot {_LINES.get(row.contested, "")}" href="{escape(row.address)}" '
-        f'data-id="{escape(row.claim.id)}" title="{escape(row.words)}" aria-label="{escape(row.words)}">'
-        f"{mark(row.claim.verdict)}</a>"
+        f'tabindex="-1" data-id="{escape(row.claim.id)}" title="{escape(row.words)}" '
+        f'aria-label="{escape(row.words)}">{mark(row.claim.verdict)}</a>'
         for row in found
     )
 

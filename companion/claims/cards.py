@@ -124,7 +124,7 @@ def _folded(claim: Claim, controls: Sequence[Claim]) -> Iterator[str]:
     first, *more = claim.provenance.split("; ")
     cited = "" if claim.paper in OWN else f"{{cite:t}}`{claim.paper}`, "
     yield f"*Source.* {cited}{claim.where}; {first}."
-    yield from (f"{part[0].upper()}{part[1:]}." for part in more)
+    yield from (f"{part[0].upper() if part[0].isascii() else part[0]}{part[1:]}." for part in more)
     found = rules.grouped(claim.evidence, claim.unit)
     for sentence, labels in found:
         yield f"*Rule.* {sentence}" + (f" For: {'; '.join(labels)}." if len(found) > 1 else "")
