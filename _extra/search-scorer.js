@@ -9,7 +9,8 @@ var Scorer = {
     const last = name === "chapters/notation" || name.startsWith("pages/api"); // lists of names
     const place = last ? 0 : name.startsWith("chapters/") ? 40 : 20;
     const titled = !anchor && title.toLowerCase().includes(asked) ? 60 : 0;
-    return score + place + titled + 40 * Math.min(...often) - (descr ? 20 : 0);
+    const term = anchor.startsWith("#term-") ? 100 : 0; // an entry of the glossary
+    return score - term + place + titled + 40 * Math.min(...often) - (descr ? 20 : 0);
   },
   objNameMatch: 11,
   objPartialMatch: 6,

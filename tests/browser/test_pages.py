@@ -12,7 +12,7 @@ PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_*/**/*")) - {REDIRECT
 #: What a reader may type who looks for a chapter.
 WORDS = {
     "a_chip_is_a_seed": "seed",
-    "double_cba": "asymmetric pulses",
+    "double_cba": "asymmetric pulse",
     "single_cba": "single array",
     "offsets_iris": "offsets Iris",
     "hardware_conscious": "hardware-conscious training",
