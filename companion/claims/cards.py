@@ -21,7 +21,7 @@ SEEN = "†"
 #: Words of the cards.
 WORDS = (
     "*Open*: the interval crosses a limit. *Resamples*: chips, images and trainings, drawn again a thousand "
-    "times; where more than a tenth turn a verdict, it is undecided. {ref}`More on verdicts <sec-verdicts>`."
+    "times; where more than a tenth turn a verdict, it is undecided. More: {ref}`sec-verdicts`."
 )
 LATER = "The rule was written after its records had been seen."
 
