@@ -20,7 +20,7 @@ WORDS = {
     "negative_feedback": "negative feedback",
     "imperfection_tolerant": "broken cells",
     "dora_calibration": "DoRA",
-    "vera_drift": "VeRA+",
+    "vera_drift": "repaired ahead",
     "scoreboard": "scoreboard",
     "what_changed": "changed verdicts",
     "notation": "notation",
