@@ -1,8 +1,20 @@
 // Excerpts of the pages found: a browser fetches no page from disk, so their texts came with this one.
 window.fetch = (address) => {
   Search.htmlToText = (text) => text;
+  Search.makeSearchSummary = excerpt;
   const page = new URL(address, document.baseURI).href.slice(new URL(".", document.baseURI).href.length);
   return Promise.resolve({ text: () => Promise.resolve(SEARCH_TEXTS[decodeURIComponent(page)]) });
+};
+
+// An excerpt begins where a word that was asked for begins: "VeRA" is not in "several".
+const excerpt = (text) => {
+  const asked = (new URLSearchParams(location.search).get("q") || "").trim().split(/\s+/);
+  const words = asked.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  const places = words.map((word) => text.search(new RegExp(`(?<![\\p{L}\\d])${word}`, "iu")));
+  const start = Math.max(Math.min(...places.filter((place) => place >= 0)) - 120, 0);
+  const from = Number.isFinite(start) ? start : 0;
+  const shown = text.slice(from, from + 240);
+  return Object.assign(document.createElement("p"), { className: "context", textContent: `…${shown}…` });
 };
 
 // Numbers are in no index: the texts are searched for them here, and the scoreboard knows those of the claims.

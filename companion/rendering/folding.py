@@ -23,7 +23,9 @@ def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
         if section[0].astext() == SECTION:
             table = any(isinstance(child, nodes.table) for child in section.children[2:3])
             figures = sum(1 for _ in section.findall(nodes.figure))
-            _fold(section, 3 if table else 2, "ablations", f"Show them ({figures} figures)")
+            _fold(
+                section, 3 if table else 2, "ablations", f"Show them ({figures} figure{'s' * (figures != 1)})"
+            )
 
 
 def _fold(node: nodes.Element, first: int, kind: str, title: str) -> None:

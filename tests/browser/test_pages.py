@@ -1,6 +1,7 @@
 """Every page as a browser shows it: on a desk and on a phone, light and dark, from disk."""
 
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
@@ -12,7 +13,7 @@ PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_*/**/*")) - {REDIRECT
 #: What a reader may type who looks for a chapter.
 WORDS = {
     "a_chip_is_a_seed": "seed",
-    "double_cba": "asymmetric pulse",
+    "double_cba": "asymmetric pulses",
     "single_cba": "single array",
     "offsets_iris": "offsets Iris",
     "hardware_conscious": "hardware-conscious training",
@@ -20,7 +21,7 @@ WORDS = {
     "negative_feedback": "negative feedback",
     "imperfection_tolerant": "broken cells",
     "dora_calibration": "DoRA",
-    "vera_drift": "repaired ahead",
+    "vera_drift": "VeRA+",
     "scoreboard": "scoreboard",
     "what_changed": "changed verdicts",
     "notation": "notation",
@@ -56,7 +57,7 @@ def test_listing_is_whole_on_a_phone(browser: Browser, path: Path) -> None:
 
 @pytest.mark.parametrize(("chapter", "words"), WORDS.items(), ids=WORDS)
 def test_search_has_the_chapter_on_top_with_an_excerpt(browser: Browser, chapter: str, words: str) -> None:
-    with opened(browser, BOOK / "search.html", DESK, f"?q={words}") as (page, wrong):
+    with opened(browser, BOOK / "search.html", DESK, f"?q={quote_plus(words)}") as (page, wrong):
         first = page.locator("#search-results li").first
         first.locator("p.context").wait_for()
         assert chapter in str(first.locator("a").get_attribute("href"))

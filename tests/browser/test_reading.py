@@ -30,6 +30,7 @@ def test_a_number_is_found_where_it_stands_and_among_the_claims(browser: Browser
         pages = page.locator("#search-numbers li a").evaluate_all("all => all.map((one) => one.href)")
         assert any("negative_feedback" in one for one in pages)
         page.locator("#search-numbers > p a").click()
+        page.locator("#scoreboard-filters output", has_text="1 of").wait_for()
         assert page.locator(".board-list tbody tr:visible").count() == 1
     assert not wrong, "\n".join(wrong)
 

@@ -108,7 +108,7 @@ def test_a_caption_is_shown_and_its_settings_are_folded(page: BeautifulSoup) -> 
 
 def test_of_ablations_the_title_and_what_follows_at_once_stay_open(page: BeautifulSoup) -> None:
     (folded,) = page.select("section#ablations > details.ablations")
-    assert folded.summary.get_text() == "Show them (1 figures)" and not folded.has_attr("open")
+    assert folded.summary.get_text() == "Show them (1 figure)" and not folded.has_attr("open")
     assert "More of them" in folded.get_text() and "Another caption" in folded.get_text()
     assert "What they are" not in folded.get_text() and not folded.select("table")
     assert "The end." not in folded.get_text()
