@@ -35,6 +35,8 @@ class Picture(Figure):
         super().__init__(*args, **options)
         #: The panels that have a legend, and whether names at the ends of its curves may replace it.
         self.asked: dict[Axes, bool] = {}
+        #: What moves it on a page, and with which data: see :mod:`companion.moving`.
+        self.moving: dict[str, Any] | None = None
 
 
 def versions(fig: Picture) -> dict[str, bytes]:
@@ -48,10 +50,12 @@ def versions(fig: Picture) -> dict[str, bytes]:
     return found
 
 
-def bundle(fig: Picture) -> tuple[str, dict[str, str]]:
-    """The version that a notebook shows, and as its metadata the others by name, all in base64."""
+def bundle(fig: Picture) -> tuple[str, dict[str, Any]]:
+    """The version that a notebook shows, and as its metadata the others by name, all in base64; beside them
+    what moves the figure, if something does."""
     drawn = {name: b64encode(image).decode("ascii") for name, image in versions(fig).items()}
-    return drawn.pop(VERSIONS[0]), drawn
+    moving = {} if fig.moving is None else {"moving": fig.moving}
+    return drawn.pop(VERSIONS[0]), {**drawn, **moving}
 
 
 @contextmanager

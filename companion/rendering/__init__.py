@@ -9,11 +9,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from companion.rendering import claims, drawings, figures, folding, footer, provenance, search, weight
+from companion.rendering import claims, drawings, figures, folding, footer, moving, provenance, search, weight
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up every part."""
-    for part in (claims, drawings, figures, folding, footer, provenance, search, weight):
+    for part in (claims, drawings, figures, folding, footer, moving, provenance, search, weight):
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
