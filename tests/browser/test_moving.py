@@ -1,0 +1,47 @@
+"""Figures that move: each moves by mouse and keyboard, weighs little, and leaves its figure to whoever runs no script."""
+
+import pytest
+from moved import moved, state
+from playwright.sync_api import Browser
+from reader import BOOK, PHONE
+
+from companion.moving import DATA
+
+HEAVIEST = 60_000  # bytes of script and data
+SHARED = BOOK / "moving" / "moving.js"
+#: Where each figure stands, and what moves it by the keyboard: a label, and a key.
+PLACES = {"hundred-chips": ("intro", "spread σ of a cell", "ArrowRight")}
+
+
+def test_every_figure_that_moves_is_tried_here() -> None:
+    assert {path.stem for path in (BOOK / "moving").glob("*.js")} - {"moving"} == set(PLACES)
+    assert set(DATA) <= set(PLACES)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_figure_answers_to_the_keyboard_and_shows_words_and_no_more_weight_than_allowed(
+    browser: Browser, name: str
+) -> None:
+    page, label, key = PLACES[name]
+    with moved(browser, page, name, PHONE) as place:
+        before, said = state(place), place.locator(".moving-words").first.inner_text()
+        place.get_by_label(label, exact=True).first.press(key)
+        assert state(place) != before and place.locator(".moving-words").first.inner_text() != said
+        data = place.locator("script").first.text_content() or ""
+    script = (BOOK / "moving" / f"{name}.js").stat().st_size
+    assert len(data.encode()) + script <= HEAVIEST
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_without_scripts_and_on_paper_the_figure_stays(browser: Browser, name: str) -> None:
+    page = PLACES[name][0]
+    with browser.new_context(java_script_enabled=False) as context:
+        shown = context.new_page()
+        shown.goto((BOOK / f"{page}.html").as_uri())
+        before = shown.locator(f".moving[data-moving='{name}']").locator("xpath=preceding-sibling::*[1]")
+        assert before.is_visible() and not shown.locator(".moving").first.is_visible()
+    with moved(browser, page, name) as place:
+        before = place.locator("xpath=preceding-sibling::*[1]")
+        assert place.is_visible() and not before.is_visible()
+        place.page.emulate_media(media="print")
+        assert before.is_visible() and not place.is_visible()
