@@ -1,4 +1,4 @@
-"""Figures that move: each by mouse and keyboard; each weighs little, and without a script it stays a figure."""
+"""Figures that move: by mouse and by keyboard; each weighs little, and without scripts it stays a figure."""
 
 import pytest
 from moved import moved, state
