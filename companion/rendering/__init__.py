@@ -9,11 +9,25 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from companion.rendering import claims, drawings, figures, folding, footer, moving, provenance, search, weight
+from companion.rendering import (
+    claims,
+    drawings,
+    ebook,
+    figures,
+    folding,
+    footer,
+    mathml,
+    moving,
+    provenance,
+    search,
+    weight,
+)
+
+PARTS = (claims, drawings, figures, folding, footer, moving, provenance, search, weight, ebook, mathml)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up every part."""
-    for part in (claims, drawings, figures, folding, footer, moving, provenance, search, weight):
+    for part in PARTS:
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
