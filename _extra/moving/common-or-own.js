@@ -17,7 +17,7 @@ moving.define("common-or-own", (shown, data) => {
     return Array.from(sizes, (size, at) => factor * (size + errors[cell][first + at]) - size);
   };
 
-  const WIDTH = 380, LEFT = 52, TOP = 30, BOTTOM = 272;
+  const WIDTH = 350, LEFT = 52, TOP = 30, BOTTOM = 272;
   const plot = moving.drawing(WIDTH, 316, ""), bars = moving.drawing(280, 172, "");
   plot.style.flex = "1 1 340px";
   bars.style.flex = "1 1 250px";
@@ -66,7 +66,7 @@ moving.define("common-or-own", (shown, data) => {
     words.textContent = `${name}, ${data.times[time]} after programming, ${DONE[done]}. The error that is common to ${data.chips} chips is ${one(shared)} % of the weights, ` +
       `each chip's own is ${one(own)} % (root mean square, all ${data.weights.toLocaleString("en")} weights of the layer). ` + {
         none: `Of the squared error ${Math.round(share)} % is common.`,
-        global: `Of the squared error ${Math.round(share)} % is common. Without the factor they are ${one(before[0])} and ${one(before[1])} %. It multiplies each chip's own errors, too.`,
+        global: `Of the squared error ${Math.round(share)} % is common. With nothing done they are ${one(before[0])} and ${one(before[1])} %. The factor multiplies each chip's own errors, too.`,
         mean: "Every weight has its mean loss back, so nothing in common is left. In squared error, nothing that is added alike to all chips mends the rest.",
       }[done];
   };
