@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from companion.moving import hundred_chips
+from companion.moving import common_or_own, hundred_chips
 from companion.moving.carried import moves, packed
 
 Data = dict[str, Any]
@@ -19,4 +19,4 @@ Data = dict[str, Any]
 #: The data of drawings that move, by name; a figure of a notebook carries its own.
 DATA: dict[str, Callable[[], Data]] = {"hundred-chips": hundred_chips.data}
 
-__all__ = ["DATA", "Data", "moves", "packed"]
+__all__ = ["DATA", "Data", "common_or_own", "moves", "packed"]
