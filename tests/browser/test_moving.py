@@ -10,7 +10,15 @@ from companion.moving import DATA
 HEAVIEST = 60_000  # bytes of script and data
 SHARED = BOOK / "moving" / "moving.js"
 #: Where each figure stands, and what moves it by the keyboard: a label, and a key.
-PLACES = {"hundred-chips": ("intro", "spread σ of a cell", "ArrowRight")}
+PLACES = {
+    "hundred-chips": ("intro", "spread σ of a cell", "ArrowRight"),
+    "pulse-game": ("chapters/double_cba", "start", "ArrowLeft"),
+    "rows-that-move": (
+        "chapters/imperfection_tolerant",
+        "row 1, column 1: works; asked for 0.15, holds 0.15",
+        "Enter",
+    ),
+}
 
 
 def test_every_figure_that_moves_is_tried_here() -> None:
