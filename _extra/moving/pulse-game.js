@@ -87,8 +87,12 @@ moving.define("pulse-game", (shown, data) => {
       const past = curve.findIndex((g) => (side ? g <= now() : g >= now())), n = past < 0 ? levels : past;
       const back = n ? (curve[n] - now()) / (curve[n] - curve[n - 1]) : 0, at = x(n - back + side * levels);
       const slope = y(pulse(now(), side === 0)) - y(now()), run = x(1) - x(0);
-      const half = 22 / Math.hypot(run, slope);
-      put("path", { d: line([[at - half * run, y(now()) - half * slope], [at + half * run, y(now()) + half * slope]]), fill: "none", stroke: "var(--ink)", "stroke-width": 2 });
+      const half = 22 / Math.hypot(run, slope), [before, after] = [-half, half].map((by) => {
+        const fits = Math.min(FOOT, Math.max(TOP, y(now()) + by * slope)); // within the panel
+        const part = slope ? (fits - y(now())) / slope : by;
+        return [at + part * run, y(now()) + part * slope];
+      });
+      put("path", { d: line([before, after]), fill: "none", stroke: "var(--ink)", "stroke-width": 2 });
       dot(at, y(now()));
     });
     word((from + to) / 2, 200, `${levels} up, ${levels} down`, { "text-anchor": "middle", class: "second" });
@@ -161,7 +165,7 @@ moving.define("pulse-game", (shown, data) => {
       moving.button("another target", () => { goal = (goal + 1) % TARGETS.length; anew(); }),
     ),
     words,
-    moving.note("Left: the cell on its curve, and how steep the curve is there on the way up and down. Dashed: where a pulse up and one down move the cell as far. Noise: its standard deviation, in per cent of the range."),
+    moving.note("NL says how much the curve of a cell bends. Left: the cell on its curve, and how steep that is there, up and down. Dashed: where a pulse up and one down move the cell as far. Noise: its standard deviation, in per cent of the range."),
   );
   anew();
   return () => state;

@@ -131,7 +131,7 @@ moving.define("rows-that-move", (shown, data) => {
       moving.button("mend all cells", () => { broken.fill(0); draw(); }),
     ),
     map, words,
-    moving.note("Press a cell: it is stuck on, then stuck off, then works again. A disc is the weight asked for, the shade what the cell conducts, an orange frame a broken cell, a cross a weight that it cannot hold. A row costs the sum of its squared errors, in squares of the largest weight; the dashed bar is what that row of the array cost before. Of each pair of cells only the one that holds the weight is shown; the other works."),
+    moving.note("Press a cell: it is stuck on, then stuck off, then works again. Orange: a broken cell, crossed if it cannot hold its weight. A row costs the sum of its squared errors, in squares of the largest weight; dashed: what that row of the array cost before. The other cell of each pair works, and is not shown."),
   );
   moving.walk(squares, columns, press);
   draw();

@@ -12,9 +12,9 @@ RANGE = (10.0, 100.0)  # µS
 LEVELS = 100
 #: What is said of each cell, and the cell.
 CELLS: dict[str, tuple[str, Pulses]] = {
-    "imperfect": ("imperfect: NL 3 up, −3 down", Pulses(LEVELS, 3.0, -3.0)),
-    "returning": ("curved alike: NL 3 both ways", Pulses(LEVELS, 3.0, 3.0)),
-    "linear": ("linear: NL 0", Pulses(LEVELS)),
+    "imperfect": ("imperfect (NL ±3)", Pulses(LEVELS, 3.0, -3.0)),
+    "returning": ("curved alike (NL 3)", Pulses(LEVELS, 3.0, 3.0)),
+    "linear": ("linear (NL 0)", Pulses(LEVELS)),
 }
 
 
