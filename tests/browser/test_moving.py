@@ -14,6 +14,12 @@ PLACES = {
     "hundred-chips": ("intro", "spread σ of a cell", "ArrowRight"),
     "ten-years": ("chapters/dora_calibration", "time", "ArrowLeft"),
     "common-or-own": ("chapters/vera_drift", "time", "ArrowLeft"),
+    "pulse-game": ("chapters/double_cba", "start", "ArrowLeft"),
+    "rows-that-move": (
+        "chapters/imperfection_tolerant",
+        "row 1, column 1: works; asked for 0.15, holds 0.15",
+        "Enter",
+    ),
 }
 
 
