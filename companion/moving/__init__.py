@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from companion.moving import hundred_chips
+from companion.moving import amplifier_chain, anatomy, hundred_chips
 from companion.moving.carried import moves, packed
 
 Data = dict[str, Any]
 
 #: The data of drawings that move, by name; a figure of a notebook carries its own.
-DATA: dict[str, Callable[[], Data]] = {"hundred-chips": hundred_chips.data}
+DATA: dict[str, Callable[[], Data]] = {
+    "amplifier-chain": amplifier_chain.data,
+    "anatomy": anatomy.data,
+    "hundred-chips": hundred_chips.data,
+}
 
 __all__ = ["DATA", "Data", "moves", "packed"]
