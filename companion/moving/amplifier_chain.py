@@ -1,4 +1,4 @@
-"""The amplifier chain: one neuron behind a converter for each of its columns and a subtractor, on many chips."""
+"""The amplifier chain: a neuron behind one converter for each column and a subtractor, on many chips."""
 
 from __future__ import annotations
 
