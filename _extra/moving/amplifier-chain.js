@@ -92,16 +92,16 @@ moving.define("amplifier-chain", (shown, data) => {
     drawScheme(draws.slice(3 * chip, 3 * chip + 3), out);
     drawChart(out, errors);
     const say = (name, told) => make("span", { style: "display:block;margin-bottom:0.3em" }, make("strong", {}, name), ` ${told}`);
-    const wide = stuck ? "" : ` (95 % interval ${tenth(0.878 * spread, 0)} to ${tenth(1.1617 * spread, 0)} mV)`; // χ² of 99
+    const wide = stuck ? "" : ` (95 % interval ${tenth(0.878 * spread, 0)} to ${mV(1.1617 * spread)})`; // χ² of 99
     words.replaceChildren(
       say("Noise gain", `With ${rows} row${rows > 1 ? "s" : ""} the converters multiply their offsets by ${tenth(n[0])} and ${tenth(n[1])}, the subtractor by 2.`),
       say("Equation", `${sigma} mV × √(${tenth(n[0])}² + ${tenth(n[1])}² + 2²) = ${mV(predicted)}, with perfect gain and no rails.`),
       say(`${data.chips} chips`, `At a signal of ${mV(signal)} they are off by ${mV(moving.mean(errors))} on average. The standard deviation is ${mV(spread)}${wide}: ` +
-        `${Math.round((100 * spread) / SPAN)} % of the span of ${SPAN} mV.${slope < 0.985 ? ` With a gain of ${gain} a small signal comes out at ${Math.round(100 * slope)} % of its size.` : ""}` +
+        `${Math.round((100 * spread) / SPAN)} % of the span of ${SPAN} mV.${slope < 0.985 ? ` With a gain of ${gain} a small signal comes out at ${Math.round(100 * slope)} % of its size.` : ""}` +
         (stuck ? ` On ${stuck} chip${stuck > 1 ? "s" : ""} an amplifier is at a rail, and no longer answers to its inputs.` : "")),
-      say(`Chip ${chip}`, `Its output, the thick line, is off by ${signed(errors[chip])} mV.`));
+      say(`Chip ${chip}`, `Its output, the thick line, is off by ${signed(errors[chip])} mV.`));
   };
-  const mV = (value) => `${tenth(value, 0)} mV`;
+  const mV = (value) => `${tenth(value, 0)} mV`;
 
   const rails = moving.button("rails", () => { railed = !railed; set(rails, { "aria-pressed": railed }); draw(); });
   set(rails, { "aria-pressed": railed });

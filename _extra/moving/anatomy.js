@@ -113,8 +113,8 @@ moving.define("anatomy", (shown, data) => {
     if (broken === "amplifiers") {
       const back = is.currents.filter((current) => current < -1e-9).length;
       words.append(say("No amplifier", `A resistor of ${data.feedback} µS lets the column rise to ${fixed(is.held[column])}, and each cell sees that much less. ` +
-        `Held at 0 V, it would pass ${µA(down(is.g, column, (volt, each) => volt * each))}. ${back ? `In ${back} of ${is.g.length} cells the current even runs backwards.` : ""}`));
-    } else words.append(say("Amplifier", `It holds the column at 0 V and answers ${µA(-end)} ÷ ${data.feedback} µS = ${fixed(is.out[column])}.`));
+        `Held at 0 V, it would pass ${µA(down(is.g, column, (volt, each) => volt * each))}. ${back ? `In ${back} of ${is.g.length} cells the current even runs backwards.` : ""}`));
+    } else words.append(say("Amplifier", `It holds the column at 0 V and answers ${µA(-end)} ÷ ${data.feedback} µS = ${fixed(is.out[column])}.`));
     if (broken === "stuck") {
       const mine = chosen % columns, volt = volts[Math.floor(chosen / columns)], off = is.ends[mine] - was.ends[mine];
       words.append(say("Stuck", `The chosen cell was asked for ${asked[chosen]} µS and holds ${high}. ` +
