@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader
@@ -36,14 +37,22 @@ def laid_out(page: Page) -> list[str]:
     return list(page.evaluate(READY, [HEIGHT, SMALLEST, SCALE]))
 
 
-def contents(pdf: PdfReader) -> Iterator[str]:
-    """What is wrong with the PDF: images in it, chapters that its contents lack."""
+def contents(pdf: PdfReader, titles: list[str]) -> Iterator[str]:
+    """What is wrong with the PDF: images in it, titles of chapters that its contents lack."""
     for number, page in enumerate(pdf.pages, 1):
-        for image in page.images:
-            yield f"page {number} has an image, {image.name}"
-    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
-    if len(titles) < 1:
-        yield "it has no contents"
+        held = page.images.keys()
+        yield from (f"page {number} has an image, {image}" for image in held)
+    listed = set(_flat(pdf.outline))
+    yield from (f"its contents lack {title!r}" for title in titles if title not in listed)
+
+
+def _flat(outline: list[Any]) -> Iterator[str]:
+    """The titles of the contents at all levels, in single spaces."""
+    for entry in outline:
+        if isinstance(entry, list):
+            yield from _flat(entry)
+        else:
+            yield " ".join(str(entry.title).split())
 
 
 def main(source: Path, target: Path) -> int:
@@ -57,6 +66,7 @@ def main(source: Path, target: Path) -> int:
         page = browser.new_page(viewport={"width": round(WIDTH), "height": round(HEIGHT)})
         page.goto(source.resolve().as_uri(), timeout=300_000)
         wrong = laid_out(page)
+        titles = [" ".join(title.split()) for title in page.locator("h1").all_inner_texts()]
         margin = dict.fromkeys(("top", "right", "bottom", "left"), f"{MARGIN}mm")
         page.pdf(
             path=target,
@@ -72,7 +82,7 @@ def main(source: Path, target: Path) -> int:
         )
         browser.close()
     pdf = PdfReader(target)
-    wrong += contents(pdf)
+    wrong += contents(pdf, titles)
     print(*wrong, f"{len(pdf.pages)} pages", sep="\n")
     return int(bool(wrong))
 

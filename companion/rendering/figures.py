@@ -69,11 +69,13 @@ def markup(images: dict[str, bytes], folder: str, alt: str) -> str:
 
 
 def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
-    """Put the versions of the figures of a page in their places, for HTML alone."""
-    path = Path(app.env.doc2path(name))
-    if not makes(app, SITE, PRINT) or path.suffix != ".ipynb":
+    """Put the versions of the figures of a page in their places, for HTML alone. The one page of the printed
+    edition has those of all."""
+    if not makes(app, SITE, PRINT):
         return
-    versions = carried(path)
+    pages = app.env.found_docs if makes(app, PRINT) else {name}
+    notebooks = [path for path in map(Path, map(app.env.doc2path, pages)) if path.suffix == ".ipynb"]
+    versions = {key: images for path in notebooks for key, images in carried(path).items()}
     folder = relative_uri(app.builder.get_target_uri(name), app.builder.imagedir)
     for image in list(document.findall(nodes.image)):
         images = versions.get(Path(image["uri"]).name)
