@@ -1,6 +1,7 @@
 """A page must offer the version of a figure that suits its reader, and lose nothing of the figure by it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -13,7 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from companion.pictures import VERSIONS, bundle
+from companion.pictures import VECTOR, VERSIONS, bundle
 from companion.plots import figure
 from companion.rendering import figures
 
@@ -121,6 +122,23 @@ def test_a_figure_without_versions_is_shown_as_ever(folder, page):
     (image,) = page.select("figure#fig-alone img")
     assert image.find_parent("picture") is None and image["alt"] == ALT
     assert (folder / image["src"]).exists()
+
+
+def test_for_the_printed_edition_a_figure_is_a_drawing_and_a_page_takes_it(source, drawn, monkeypatch):
+    monkeypatch.setenv("FIGURES", "vector")
+    with mpl.rc_context({"backend": "agg"}):
+        first, others = bundle(figure("x", "y")[0])
+        mpl.pyplot.close("all")
+    assert set(others) == {*VERSIONS[1:], VECTOR} and b64decode(others[VECTOR]).startswith(b"<?xml")
+    notebook = nbformat.read(source / "part" / "page.ipynb", 4)
+    printed = source.parent / "printed" / "source"
+    shutil.copytree(source, printed)
+    notebook.cells[1].outputs[0].update(data={"image/png": first}, metadata={"image/png": others})
+    nbformat.write(notebook, printed / "part" / "page.ipynb")
+    made = built(printed, "singlehtml")
+    page = BeautifulSoup((made / "index.html").read_text(encoding="utf-8"), "html.parser")
+    (image,) = page.select("figure#fig-carried img")
+    assert image["alt"] == ALT and (made / image["src"]).read_bytes() == b64decode(others[VECTOR])
 
 
 def test_what_is_not_html_has_the_first_version(source):
