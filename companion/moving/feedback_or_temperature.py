@@ -17,19 +17,20 @@ METHODS = ("ovf", "irs")
 
 def data(accuracies: Mapping[float, Mapping[str, pd.Series[Any]]]) -> dict[str, Any]:
     """What is shown of ``accuracies`` (%, by seed) for each spread and each way to train, ``"noise"`` and
-    :data:`METHODS` among them: gains over noise, and how far each lies above each method, in pairs of trainings
-    with the same seed. ``enough`` trainings decide."""
+    :data:`METHODS` among them: gains over noise, and how far each part lies above each method, in pairs of
+    trainings with the same seed. ``enough`` trainings decide."""
     return {"enough": TRAININGS, "spreads": [_spread(s, ways) for s, ways in accuracies.items()]}
 
 
 def _spread(sigma: float, ways: Mapping[str, pd.Series[Any]]) -> dict[str, Any]:
     rest = {name: values for name, values in ways.items() if name != "noise"}
+    parts = {name: values for name, values in rest.items() if name not in METHODS}
     return {
         "sigma": sigma,
         "noise": _summary(ways["noise"]),
         "gains": {name: _gains(values - ways["noise"]) for name, values in rest.items()},
         "than": {
-            method: {name: _summary(values - ways[method]) for name, values in rest.items() if name not in METHODS}
+            method: {name: _summary(values - ways[method]) for name, values in parts.items()}
             for method in METHODS
         },
     }

@@ -9,11 +9,23 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from companion.rendering import claims, drawings, figures, folding, footer, moving, provenance, search, weight
+from companion.rendering import (
+    claims,
+    drawings,
+    figures,
+    folding,
+    footer,
+    moving,
+    notebooks,
+    provenance,
+    search,
+    weight,
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up every part."""
-    for part in (claims, drawings, figures, folding, footer, moving, provenance, search, weight):
+    parts = (claims, drawings, figures, folding, footer, moving, notebooks, provenance, search, weight)
+    for part in parts:
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

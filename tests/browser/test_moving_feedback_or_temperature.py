@@ -24,7 +24,9 @@ def trained(sigma: float, given: dict[str, Any]) -> "pd.Series[float]":
     """By seed, the mean accuracy on chips of the trainings on record."""
     asked = vars(experiments.resolve("negative_feedback", {"scale": "desk", "sigma": sigma} | given))
     table = records.read("negative_feedback")
-    found = [row for row in table.to_dict("records") if all(row[k] == v for k, v in asked.items() if k != "seed")]
+    found = [
+        row for row in table.to_dict("records") if all(row[k] == v for k, v in asked.items() if k != "seed")
+    ]
     return pd.Series({row["seed"]: float(np.mean(row["accuracy"])) for row in found}, dtype=float)
 
 
@@ -56,10 +58,7 @@ def test_every_dot_and_every_interval_is_of_the_records(browser: Browser, method
 
 def test_nothing_is_told_before_a_guess_and_what_is_told_is_what_the_ledger_decides(browser: Browser) -> None:
     (entry,) = [one for one in claims.load("controls") if one.id == "control-temperature-ovf"]
-    decided = {
-        piece.label: found.status
-        for piece, found in zip(entry.evidence, entry.measured, strict=True)
-    }
+    decided = {piece.label: found.status for piece, found in zip(entry.evidence, entry.measured, strict=True)}
     with moved(browser, "chapters/negative_feedback", "feedback-or-temperature") as place:
         show = place.get_by_role("button", name="Show what each part gains")
         assert show.is_disabled() and "parts" not in state(place)

@@ -1,0 +1,123 @@
+"""A chapter as a zip that runs by itself: `python tools/bundle.py CHAPTER ZIP`.
+
+In it are the notebook in plain Markdown, the library, the book's machinery and the data that the chapter
+draws, with pinned versions of what all that needs. `make zips` makes one of each chapter.
+"""
+
+import ast
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from companion import drawn, sources
+from companion.rendering import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What a chapter runs on; their versions are the book's own.
+NEEDED = [
+    *(
+        "filelock",
+        "joblib",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "platformdirs",
+        "pydantic",
+        "pybtex",
+        "ruamel.yaml",
+    ),
+    *("scikit-learn", "scipy", "tabulate", "threadpoolctl", "torch", "torchvision"),
+    *("ipykernel", "myst-nb", "papermill"),
+]
+LAB = "jupyterlab==4.6.6"
+#: What some modules read besides what a chapter draws by its imports.
+BESIDES = {
+    "companion.claims.ledger": ["data/turned.json", "data/sweeps/*.yml"],
+    "companion.claims.scoreboard": ["references.bib"],
+}
+ALWAYS = ["companion/**/*.py", "cimlib/**/*.py", "cimlib/py.typed", "cimlib/datasets/splits.json"]
+LICENCES = ["LICENSE", "LICENSE-text", "data/README.md"]
+BEGINNING = (1980, 1, 1, 0, 0, 0)  # the same zip from the same files
+README = """{title}: a chapter of "Computing-in-Memory, Reproduced". In this folder, with Python 3.11.5 or later:
+pip install -r requirements.txt
+jupyter lab {chapter}.ipynb   # or, without a window: papermill {chapter}.ipynb executed.ipynb -k python3
+"""
+
+
+def bundle(chapter: str, path: Path) -> None:
+    """Write the zip of a chapter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+        for name, content in sorted(contents(chapter)):
+            info = zipfile.ZipInfo(f"{chapter}/{name}", BEGINNING)
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            made.writestr(info, content, compresslevel=9)
+    partial.replace(path)
+
+
+def contents(chapter: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of the zip."""
+    notebook = ROOT / "chapters" / f"{chapter}.ipynb"
+    for path in files(chapter):
+        yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+    made = placed(notebooks.readable(json.loads(notebook.read_text(encoding="utf-8")), ROOT))
+    texts = {
+        f"{chapter}.ipynb": notebooks.dumped(made),
+        "requirements.txt": "\n".join(["-c constraints.txt", *pinned(), LAB, ""]),
+        "constraints.txt": (ROOT / "constraints.txt").read_text(encoding="utf-8"),
+        "README.txt": README.format(chapter=chapter, title=notebooks.title(ROOT, chapter)),
+    }
+    for name, text in texts.items():
+        yield name, text.encode()
+
+
+def files(chapter: str) -> set[Path]:
+    """Files of the tree that go along as they are."""
+    notebook = ROOT / "chapters" / f"{chapter}.ipynb"
+    reached = sources.notebook_sources(notebook)
+    besides = [p for module, some in BESIDES.items() if sources.file_of(module) in reached for p in some]
+    found = {path for pattern in (*ALWAYS, *LICENCES, *besides) for path in ROOT.glob(pattern)}
+    for path in drawn.data_of(notebook):
+        found |= set(path.iterdir()) if path.is_dir() else {path}
+    names = words(notebook)
+    return {path for path in found if path.is_file() and (path.suffix != ".npz" or _wanted(path, names))}
+
+
+def words(notebook: Path) -> set[str]:
+    """Texts in a notebook's code; the defaults of its parameters are no data sets that are named outright."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    trees = [ast.parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    return {
+        n.value
+        for tree in trees
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }
+
+
+def placed(notebook: notebooks.Cell) -> notebooks.Cell:
+    """The notebook as it stands beside its data, and not in a folder of chapters."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["source"] = [line.replace('"../data/', '"data/') for line in cell["source"]]
+    return notebook
+
+
+def pinned() -> list[str]:
+    """What the chapters need, in the versions of the book. Raises `KeyError` for what is not pinned."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "constraints.txt")]
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(texts), re.MULTILINE))
+    return [f"{name}=={pins[name]}" for name in NEEDED]
+
+
+def _wanted(path: Path, names: set[str]) -> bool:
+    """Whether a data set is one that the code names; images of records always go along."""
+    return path.parent.name != "data" or path.stem in names
+
+
+if __name__ == "__main__":
+    bundle(sys.argv[1], Path(sys.argv[2]))
