@@ -31,7 +31,7 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11, 5) else \
 	  f"PYTHON = {sys.executable} is {sys.version.split()[0]}; allowed: 3.11.5 or later: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install -q --no-compile -r requirements.txt -c constraints.txt
 	$(BIN)/python -m pip install -q -e . --no-deps --no-build-isolation
 	mkdir -p .venv/etc/ipython
 	echo 'c.IPKernelApp.log_level = "ERROR"' > .venv/etc/ipython/ipython_kernel_config.py

@@ -1,9 +1,9 @@
 """The figures of the book that move: what each of them is given, by its name.
 
 A figure that moves has a script, ``_extra/moving/<name>.js``, and here the function that makes its data, from
-the library or from committed records: whole numbers and rounded ones, so that they are the same everywhere. A
-drawing of class ``moving-<name>`` moves, and so does a figure of a notebook for which :func:`moves` was called
-(:mod:`companion.rendering.moving`); where no script runs, both stay what they are.
+the library or from committed records: whole numbers and rounded ones, so that they are the same everywhere.
+A drawing of class ``moving-<name>`` moves, and so does a figure of a notebook for which :func:`moves` was
+called (:mod:`companion.rendering.moving`); where no script runs, both stay what they are.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from companion.pictures import Picture
 
 
 def packed(values: ArrayLike, step: float) -> str:
-    """``values`` in steps of ``step``, as 16 bits each, in base64. Raises ``ValueError`` beyond ±32,767 steps."""
+    """``values`` in steps of ``step``, as 16 bits each, in base64. Raises ``ValueError`` beyond ±32,767."""
     steps = np.rint(np.asarray(values, dtype=float) / step)
     most = float(np.abs(steps).max(initial=0))
     if not most <= np.iinfo(np.int16).max:
@@ -27,5 +27,5 @@ def moves(fig: Figure, name: str, data: dict[str, Any]) -> None:
     Raises ``TypeError`` unless :func:`companion.plots.figure` made ``fig``.
     """
     if not isinstance(fig, Picture):
-        raise TypeError(f"fig = a {type(fig).__name__} is not allowed; allowed: one of companion.plots.figure")
+        raise TypeError(f"fig = {fig!r} is not allowed; allowed: one of companion.plots.figure")
     fig.moving = {"name": name, "data": data}

@@ -1,4 +1,4 @@
-"""Figures that move: each moves by mouse and keyboard, weighs little, and leaves its figure to whoever runs no script."""
+"""Figures that move: by mouse and by keyboard; each weighs little, and without scripts it stays a figure."""
 
 import pytest
 from moved import moved, state

@@ -20,9 +20,7 @@ def test_every_chip_of_the_page_gets_right_what_that_chip_of_the_library_does(
         place.get_by_label("array", exact=True).select_option(array)
         for sigma in (0.0, 0.1, 0.3, 0.6):
             slide(place, "spread σ of a cell", sigma)
-            network = program(
-                hundred_chips.network(), Hardware(Gaussian(sigma), hundred_chips.ARRAYS[array])
-            )
+            network = program(hundred_chips.network(), Hardware(Gaussian(sigma), hundred_chips.ARRAYS[array]))
             found = evaluate(network, *load("iris", "test"), chips=range(hundred_chips.CHIPS))
             shown = state(place)
             apart = np.abs(np.array(shown["accuracies"]) - found.accuracy)

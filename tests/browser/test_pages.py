@@ -10,6 +10,8 @@ from reader import BOOK, DESK, PHONE, barriers, laid_out, opened
 LISTINGS = sorted(BOOK.glob("_modules/**/*.html"), key=lambda path: path.stat().st_size)[-3:]  # all alike
 REDIRECT = BOOK / "index.html"
 PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_*/**/*")) - {REDIRECT})
+#: Pages whose header, contents and footer are looked at for their colours, too.
+WHOLE = ("intro", "scoreboard", "a_chip_is_a_seed")
 #: What a reader may type who looks for a chapter.
 WORDS = {
     "a_chip_is_a_seed": "seed",
@@ -44,7 +46,8 @@ def test_book_is_rendered_and_its_first_page_is_the_introduction(browser: Browse
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_page_is_whole_and_open_to_everyone(browser: Browser, path: Path, size: ViewportSize) -> None:
     with opened(browser, path, size) as (page, wrong):
-        wrong += laid_out(page) + barriers(page, contrast=size is DESK)  # a phone has the same colours
+        colours = "html" if path.stem in WHOLE else "main"  # what is around is the same on every page
+        wrong += laid_out(page) + barriers(page, colours if size is DESK else None)  # as on a phone
     assert not wrong, "\n".join(wrong)
 
 

@@ -23,10 +23,12 @@ sys.path.insert(0, "tools")
 import run
 from pathlib import Path
 from cimlib.datasets import load
-from companion import claims, experiments, records, sources, sweeps
+from companion import experiments, records, sources, sweeps
+from companion.claims import ledger
 
 assert sys.flags.utf8_mode == 0 and sys.getfilesystemencoding() == "ascii"
-found = [claim.measure for paper in claims.papers() for claim in claims.load(paper)]
+papers = [ledger.entries(ledger.CLAIMS / f"{paper}.yml") for paper in ledger.papers()]
+found = [entry.measure for paper in papers for _, entry in paper]
 assert any("\\u03c3" in said for said in found) and not any("\\xc2" in said for said in found)
 for sweep in Path("data/sweeps").glob("*.yml"):
     assert sweeps.points(sweep)
