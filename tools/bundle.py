@@ -17,21 +17,8 @@ from companion.rendering import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What a chapter runs on; their versions are the book's own.
-NEEDED = [
-    *(
-        "filelock",
-        "joblib",
-        "matplotlib",
-        "numpy",
-        "pandas",
-        "platformdirs",
-        "pydantic",
-        "pybtex",
-        "ruamel.yaml",
-    ),
-    *("scikit-learn", "scipy", "tabulate", "threadpoolctl", "torch", "torchvision"),
-    *("ipykernel", "myst-nb", "papermill"),
-]
+NEEDED = """filelock joblib matplotlib numpy pandas platformdirs pydantic pybtex ruamel.yaml scikit-learn scipy
+tabulate threadpoolctl torch torchvision ipykernel myst-nb papermill""".split()
 LAB = "jupyterlab==4.6.6"
 #: What some modules read besides what a chapter draws by its imports.
 BESIDES = {
@@ -41,7 +28,7 @@ BESIDES = {
 ALWAYS = ["companion/**/*.py", "cimlib/**/*.py", "cimlib/py.typed", "cimlib/datasets/splits.json"]
 LICENCES = ["LICENSE", "LICENSE-text", "data/README.md"]
 BEGINNING = (1980, 1, 1, 0, 0, 0)  # the same zip from the same files
-README = """{title}: a chapter of "Computing-in-Memory, Reproduced". In this folder, with Python 3.11.5 or later:
+README = """{title}: a chapter of "Computing-in-Memory, Reproduced". Here, with Python 3.11.5 or later:
 pip install -r requirements.txt
 jupyter lab {chapter}.ipynb   # or, without a window: papermill {chapter}.ipynb executed.ipynb -k python3
 """
@@ -91,12 +78,8 @@ def words(notebook: Path) -> set[str]:
     """Texts in a notebook's code; the defaults of its parameters are no data sets that are named outright."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     trees = [ast.parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
-    return {
-        n.value
-        for tree in trees
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Constant) and isinstance(n.value, str)
-    }
+    constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {node.value for node in constants if isinstance(node.value, str)}
 
 
 def placed(notebook: notebooks.Cell) -> notebooks.Cell:

@@ -10,7 +10,10 @@ from companion.moving import DATA
 HEAVIEST = 60_000  # bytes of script and data
 SHARED = BOOK / "moving" / "moving.js"
 #: Where each figure stands, and what moves it by the keyboard: a label, and a key.
-PLACES = {"hundred-chips": ("intro", "spread σ of a cell", "ArrowRight")}
+PLACES = {
+    "feedback-or-temperature": ("chapters/negative_feedback", "spread σ of a cell", "ArrowRight"),
+    "hundred-chips": ("intro", "spread σ of a cell", "ArrowRight"),
+}
 
 
 def test_every_figure_that_moves_is_tried_here() -> None:

@@ -23,10 +23,8 @@ ALONE = "the division by four, a temperature"
 def trained(sigma: float, given: dict[str, Any]) -> "pd.Series[float]":
     """By seed, the mean accuracy on chips of the trainings on record."""
     asked = vars(experiments.resolve("negative_feedback", {"scale": "desk", "sigma": sigma} | given))
-    table = records.read("negative_feedback")
-    found = [
-        row for row in table.to_dict("records") if all(row[k] == v for k, v in asked.items() if k != "seed")
-    ]
+    rows = records.read("negative_feedback").to_dict("records")
+    found = [row for row in rows if all(row[name] == asked[name] for name in asked if name != "seed")]
     return pd.Series({row["seed"]: float(np.mean(row["accuracy"])) for row in found}, dtype=float)
 
 
