@@ -17,8 +17,9 @@ from companion.rendering import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What a chapter runs on; their versions are the book's own.
-NEEDED = """filelock joblib matplotlib numpy pandas platformdirs pydantic pybtex ruamel.yaml scikit-learn scipy
-tabulate threadpoolctl torch torchvision ipykernel myst-nb papermill""".split()
+LIBRARY = ["filelock", "numpy", "pandas", "platformdirs", "scikit-learn", "scipy", "threadpoolctl", "torch"]
+BOOK = ["joblib", "matplotlib", "myst-nb", "pybtex", "pydantic", "ruamel.yaml", "tabulate", "torchvision"]
+JUPYTER = ["ipykernel", "papermill"]
 LAB = "jupyterlab==4.6.6"
 #: What some modules read besides what a chapter draws by its imports.
 BESIDES = {
@@ -34,15 +35,15 @@ jupyter lab {chapter}.ipynb   # or, without a window: papermill {chapter}.ipynb 
 """
 
 
-def bundle(chapter: str, path: Path) -> None:
-    """Write the zip of a chapter."""
+def bundle(chapter: str, path: Path, level: int = 9) -> None:
+    """Write the zip of a chapter; the higher the ``level``, the smaller and slower."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as made:
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in sorted(contents(chapter)):
             info = zipfile.ZipInfo(f"{chapter}/{name}", BEGINNING)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            made.writestr(info, content, compresslevel=9)
+            made.writestr(info, content, compresslevel=level)
     partial.replace(path)
 
 
@@ -94,7 +95,7 @@ def pinned() -> list[str]:
     """What the chapters need, in the versions of the book. Raises `KeyError` for what is not pinned."""
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "constraints.txt")]
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(texts), re.MULTILINE))
-    return [f"{name}=={pins[name]}" for name in NEEDED]
+    return [f"{name}=={pins[name]}" for name in (*LIBRARY, *BOOK, *JUPYTER)]
 
 
 def _wanted(path: Path, names: set[str]) -> bool:

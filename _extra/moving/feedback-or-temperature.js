@@ -36,13 +36,13 @@ moving.define("feedback-or-temperature", (shown, data) => {
     const { gains } = data.spreads[at], name = NAMES[method], { key } = parts()[guess], found = gains[key];
     const alone = `Temperature 4 alone, with no feedback and one pass a batch, gains ${gained(gains.temperature)}. ${against("temperature")}`;
     const lead = (words) => `${enough("temperature") ? words : "Undecided at this spread"}. `;
-    const run = (words) => (found.n ? words() : `That was not run at this spread, but at σ = ${elsewhere(key)}. `);
+    const run = (what, rest) => (found.n ? `${what} gains ${gained(found)}${rest}` : `${what} was not run at this spread, but at σ = ${elsewhere(key)}.`);
     return {
       feedback: () => `The feedback? ${lead("Not needed, to a point")}${alone} ` +
-        run(() => `${name} with its feedback taken away, and all else kept, gains ${gained(found)}. `),
+        run(`${name} with its feedback taken away, and all else kept,`, "."),
       temperature: () => `The temperature? ${lead("Enough by itself, to a point")}${alone}`,
       passes: () => `More passes? ${lead("Not needed, to a point")}${alone} ` + (key ?
-        run(() => `Four passes without feedback or temperature gain ${gained(found)}: undecided.`) :
+        run("Training with four passes, and neither feedback nor temperature,", ": undecided.") :
         "IRS, too, makes one pass of the network."),
       start: () => `A smaller start? ${enough(key) ? "Enough by itself, to a point" : "Undecided at this spread"}. Alone, at temperature 1, ` +
         `it gains ${gained(found)}. ${against(key)} To Adam a temperature of four is this start, and a last layer that learns four times slower.`,
@@ -57,7 +57,7 @@ moving.define("feedback-or-temperature", (shown, data) => {
   // One way to train: its name, and its trainings below; without `found`, still hidden.
   const row = (number, words, found, colour, picked, none = "") => {
     const y = number * ROW + 14, middle = y + 17;
-    for (let points = 0; points <= most; points += most / 4)
+    for (let points = 0; points <= most && (!found || found.n); points += most / 4)
       chart.append(make("svg:line", { x1: x(points), x2: x(points), y1: middle - 11, y2: middle + 11, style: `stroke:var(--${points ? "frame" : "line"})` }));
     chart.append(text(words, { x: 4, y, style: picked ? "font-weight:bold" : null }));
     if (!found?.n) return chart.append(text(found ? none : "?", { x: x(0) + 8, y: middle + 5, class: "second" }));

@@ -40,7 +40,7 @@ HIDDEN = {
 
 
 def readable(notebook: Cell, book: Path) -> Cell:
-    """``notebook`` in plain Markdown; ``book`` is the folder with ``chapters``, ``pages`` and the bibliography.
+    """``notebook`` in plain Markdown; ``book`` is the folder of ``chapters``, ``pages`` and the bibliography.
 
     Raises ``KeyError`` for a glued value, a publication or a page that is not there, and for a role or a
     directive without words here.
