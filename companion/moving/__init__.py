@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from companion.moving import hundred_chips
+from companion.moving import common_or_own, hundred_chips, pulse_game, rows_that_move
 from companion.moving.carried import moves, packed
 
 Data = dict[str, Any]
 
 #: The data of drawings that move, by name; a figure of a notebook carries its own.
-DATA: dict[str, Callable[[], Data]] = {"hundred-chips": hundred_chips.data}
+DATA: dict[str, Callable[[], Data]] = {
+    "hundred-chips": hundred_chips.data,
+    "pulse-game": pulse_game.data,
+    "rows-that-move": rows_that_move.data,
+}
 
-__all__ = ["DATA", "Data", "moves", "packed"]
+__all__ = ["DATA", "Data", "common_or_own", "moves", "packed"]

@@ -12,9 +12,11 @@ from sphinx.application import Sphinx
 from companion.rendering import (
     claims,
     drawings,
+    ebook,
     figures,
     folding,
     footer,
+    mathml,
     moving,
     notebooks,
     provenance,
@@ -22,10 +24,14 @@ from companion.rendering import (
     weight,
 )
 
+PARTS = (
+    *(claims, drawings, figures, folding, footer, moving, notebooks, provenance, search, weight),
+    *(ebook, mathml),
+)
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up every part."""
-    parts = (claims, drawings, figures, folding, footer, moving, notebooks, provenance, search, weight)
-    for part in parts:
+    for part in PARTS:
         part.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,6 +16,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+from companion.rendering.builders import SITE, makes
+
 PAGE = "chapters/scoreboard"
 _DATA = re.compile(r'<script type="application/json" id="scoreboard-data">(.*?)</script>', re.DOTALL)
 _GOOD, _PART, _BAD, _EXACT, _GREY = "#16703f", "#b7791f", "#b3261e", "#1f5fa8", "#6b7280"
@@ -81,7 +83,7 @@ def _text(x: int, width: int, words: str, colour: str) -> str:
 
 def write(app: Sphinx, exception: Exception | None) -> None:
     """The files, for the HTML builder alone, and if the book has a scoreboard."""
-    if exception is not None or app.builder.format != "html" or PAGE not in app.env.found_docs:
+    if exception is not None or not makes(app, SITE) or PAGE not in app.env.found_docs:
         return
     out = Path(app.outdir)
     claims = told((out / f"{PAGE}.html").read_text(encoding="utf-8"))

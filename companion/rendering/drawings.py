@@ -13,6 +13,8 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from companion.rendering.builders import PRINT, SITE, makes
+
 _OPENING = re.compile(r"<svg\b([^>]*)>")
 _REPLACED = re.compile(r'\s(?:class|width|height|role|aria-labelledby)="[^"]*"')
 _INSTEAD = re.compile(r"<title\b.*?</title>\s*|<style>.*?</style>\s*", re.DOTALL)
@@ -33,7 +35,7 @@ def inline(svg: str, alt: str, width: str) -> str:
 
 def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
     """Put the drawings of a page into it, for HTML alone."""
-    if app.builder.format != "html":
+    if not makes(app, SITE, PRINT):
         return
     for image in list(document.findall(nodes.image)):
         path = Path(app.srcdir, image["uri"])

@@ -21,6 +21,7 @@ from sphinx.application import Sphinx
 from sphinx.util.osutil import relative_uri
 
 from companion.pictures import VERSIONS
+from companion.rendering.builders import PRINT, SITE, makes
 
 #: Where the narrow version takes over.
 PHONE = "(max-width: 600px)"
@@ -66,7 +67,7 @@ def markup(images: dict[str, bytes], folder: str, alt: str) -> str:
 def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
     """Put the versions of the figures of a page in their places, for HTML alone."""
     path = Path(app.env.doc2path(name))
-    if app.builder.format != "html" or path.suffix != ".ipynb":
+    if not makes(app, SITE, PRINT) or path.suffix != ".ipynb":
         return
     versions = carried(path)
     folder = relative_uri(app.builder.get_target_uri(name), app.builder.imagedir)

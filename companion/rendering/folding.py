@@ -10,12 +10,14 @@ from __future__ import annotations
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from companion.rendering.builders import EBOOK, SITE, makes
+
 SECTION = "Ablations"
 
 
 def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
     """Fold what a page has to be folded, for HTML alone."""
-    if app.builder.format != "html":
+    if not makes(app, SITE, EBOOK):
         return
     for legend in list(document.findall(nodes.legend)):
         _fold(legend, 0, "settings", "Settings")

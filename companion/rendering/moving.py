@@ -16,6 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 from companion.moving import DATA
+from companion.rendering.builders import SITE, makes
 from companion.rendering.figures import KIND, file_name
 
 CLASS = "moving-"
@@ -41,7 +42,7 @@ def markup(name: str, data: dict[str, Any]) -> str:
 
 def on_page(app: Sphinx, document: nodes.document, name: str) -> None:
     """Put a place behind each figure of a page that moves, for HTML alone."""
-    if app.builder.format != "html":
+    if not makes(app, SITE):
         return
     path = Path(app.env.doc2path(name))
     known = carried(path) if path.suffix == ".ipynb" else {}

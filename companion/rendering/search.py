@@ -13,6 +13,8 @@ from typing import Any
 from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 
+from companion.rendering.builders import SITE, makes
+
 TEXTS = "search-texts.js"
 #: Parts of a page in which nobody looks for a word.
 HIDDEN = "script, style, nav, form, .headerlink, .cell_input, details.hide, .claim-link"
@@ -32,7 +34,7 @@ def text(page: str) -> str:
 
 def write(app: Sphinx, exception: Exception | None) -> None:
     """Texts and titles of all pages, by the address that the search asks for, for the HTML builder alone."""
-    if exception is not None or app.builder.format != "html":
+    if exception is not None or not makes(app, SITE):
         return
     pages = [app.builder.get_target_uri(name) for name in sorted(app.env.found_docs)]
     texts = {page: text(Path(app.outdir, page).read_text(encoding="utf-8")) for page in pages}

@@ -11,8 +11,16 @@ HEAVIEST = 60_000  # bytes of script and data
 SHARED = BOOK / "moving" / "moving.js"
 #: Where each figure stands, and what moves it by the keyboard: a label, and a key.
 PLACES = {
-    "feedback-or-temperature": ("chapters/negative_feedback", "spread σ of a cell", "ArrowRight"),
     "hundred-chips": ("intro", "spread σ of a cell", "ArrowRight"),
+    "ten-years": ("chapters/dora_calibration", "time", "ArrowLeft"),
+    "common-or-own": ("chapters/vera_drift", "time", "ArrowLeft"),
+    "pulse-game": ("chapters/double_cba", "start", "ArrowLeft"),
+    "rows-that-move": (
+        "chapters/imperfection_tolerant",
+        "row 1, column 1: works; asked for 0.15, holds 0.15",
+        "Enter",
+    ),
+    "feedback-or-temperature": ("chapters/negative_feedback", "spread σ of a cell", "ArrowRight"),
 }
 
 

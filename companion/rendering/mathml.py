@@ -1,0 +1,42 @@
+"""Equations as MathML, for e-books, in which no script typesets them."""
+
+from __future__ import annotations
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+NAME = "mathml"
+#: What latex2mathml leaves as it is, and what it means.
+LEFT = {r"\lVert": "‖", r"\rVert": "‖", r"\arg": "arg"}
+
+
+def written(latex: str, display: str) -> str:
+    r"""MathML of an equation, ``display`` ``"inline"`` or ``"block"``. Raises ``ValueError`` if a
+    command of TeX is left in it; ``\\\\[2pt]`` is the end of a line alone."""
+    found = convert(latex.replace(r"\\[2pt]", r"\\"), display=display)
+    for command, meant in LEFT.items():
+        found = found.replace(f">{command}<", f">{meant}<")
+    if "\\" in found:
+        raise ValueError(f"equation {latex!r} is not allowed; allowed: commands that latex2mathml knows")
+    return found
+
+
+def inline(translator: HTML5Translator, node: nodes.math) -> None:
+    """An equation within a line."""
+    translator.body.append(f'<span class="math">{written(node.astext(), "inline")}</span>')
+    raise nodes.SkipNode
+
+
+def block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """An equation of its own, with its number."""
+    mark = translator.starttag(node, "div", CLASS="math")
+    number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
+    translator.body.append(f"{mark}{number}{written(node.astext(), 'block')}</div>\n")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Give Sphinx this way to write equations, which a builder asks for by its name."""
+    app.add_html_math_renderer(NAME, inline_renderers=(inline, None), block_renderers=(block, None))
