@@ -112,7 +112,7 @@ moving.define("feedback-or-temperature", (shown, data) => {
   shown.append(
     moving.row(
       moving.slider({ label: "spread σ of a cell", min: 0, max: data.spreads.length - 1, step: 1, value: at, say: (to) => String(data.spreads[to].sigma), change: (to) => { at = to; draw(); } }),
-      moving.choice({ label: "method", options: { ovf: "OVF, the network run again", irs: "IRS, heads on inner layers" }, value: method, change: (to) => { method = to; draw(); } }),
+      moving.choice({ label: "method", options: { ovf: "OVF, run again", irs: "IRS, inner heads" }, value: method, change: (to) => { method = to; draw(); } }),
     ),
     question, asked, moving.buttons(reveal, again), chart, answer,
     moving.note(`A dot is a training, minus one with noise alone and the same seed. Lines: mean and 95 % interval over trainings. ` +
