@@ -9,11 +9,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html test run refresh sweep paper stale recheck resamples bench wheel zips clean
+.PHONY: help book html pdf epub test run refresh sweep paper stale recheck resamples bench wheel zips clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
 	@echo "make html     render the book from the committed outputs, running nothing"
+	@echo "make pdf      the printed edition: runs every chapter for figures that are drawings (make epub: an e-book)"
 	@echo "make test     unit tests, committed outputs against fresh ones, checks of the book"
 	@echo "make run      one chapter, other parameters: make run CHAPTER=a_chip_is_a_seed ARGS=\"-p sigma 0.2\""
 	@echo "make refresh  run the chapters that changed and store their outputs in chapters/"
@@ -50,6 +51,10 @@ test: $(STAMP)
 
 run: $(STAMP)
 	@$(BIN)/python tools/run.py "$(CHAPTER)" $(ARGS)
+
+pdf epub: $(STAMP)
+	@$(SNAKEMAKE) _build/computing-in-memory-reproduced.$@
+	@echo "The book: $(CURDIR)/_build/computing-in-memory-reproduced.$@"
 
 refresh: $(STAMP)
 	@$(SNAKEMAKE) refresh

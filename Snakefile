@@ -8,6 +8,7 @@ make an interrupted run safe to repeat are in profiles/default/config.yaml.
 import os
 import runpy
 import sys
+from collections import namedtuple
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,11 @@ CHECKS = ["lint", "compiled", "unit", "book", "browser", *CHAPTERS]
 LIBRARY = sorted(path for folder in ("cimlib", "companion") for path in Path(folder).rglob("*.py"))
 SETTINGS = ["requirements.txt", "constraints.txt", "pyproject.toml"]
 NOTEBOOKS = {"html": "_build/executed/{chapter}.ipynb", "committed": "chapters/{chapter}.ipynb"}
+Edition = namedtuple("Edition", "notebooks builder keep")
+EDITIONS = {
+    "pdf": Edition("_build/vector/{chapter}.ipynb", "singlehtml", "python tools/printed.py _build/stage-pdf/made/intro.html"),
+    "epub": Edition("chapters/{chapter}.ipynb", "epub", "cp _build/stage-epub/made/computing-in-memory-reproduced.epub"),
+}
 PROSE = ["_config.yml", "_toc.yml", "intro.md", "references.bib", "pages", "_extra"]
 
 
@@ -128,6 +134,31 @@ rule render:
         " cp {input.notebooks} {params.stage}/chapters &&"
         " jupyter-book build -q -W --keep-going {params.stage} > /dev/null &&"
         " rm -rf _build/{wildcards.which} && mv {params.stage}/_build/html _build/{wildcards.which}"
+
+rule vector_figures:
+    input: lambda wildcards: reached(wildcards.chapter)
+    output: "_build/vector/{chapter}.ipynb"
+    threads: ALL_CORES # as in rule chapter
+    shell:
+        "mkdir -p _build/executing && FIGURES=vector OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"
+        " papermill --cwd chapters -k python3 {input[0]} _build/executing/{wildcards.chapter}.vector.ipynb &&"
+        " mv _build/executing/{wildcards.chapter}.vector.ipynb {output}"
+
+rule edition:
+    # Read together, by one of Sphinx's builders: what is not a page a chapter.
+    input:
+        files(*PROSE, "pages/**/*", "_extra/**/*"), LIBRARY, SETTINGS, "tools/printed.py", "tools/printed.js",
+        notebooks=lambda wildcards: expand(EDITIONS[wildcards.edition].notebooks, chapter=CHAPTERS),
+    output: "_build/computing-in-memory-reproduced.{edition,pdf|epub}"
+    params:
+        stage="_build/stage-{edition}",
+        builder=lambda wildcards: EDITIONS[wildcards.edition].builder,
+        keep=lambda wildcards: EDITIONS[wildcards.edition].keep,
+    shell:
+        "rm -rf {params.stage} && mkdir -p {params.stage}/chapters && cp -r {PROSE} {params.stage} &&"
+        " cp {input.notebooks} {params.stage}/chapters && jupyter-book config sphinx {params.stage} > /dev/null &&"
+        " sphinx-build -q -W --keep-going -d {params.stage}/read -b {params.builder} {params.stage} {params.stage}/made &&"
+        " {params.keep} {output} && rm -rf {params.stage}"
 
 rule zips:
     input: expand("_build/zips/{chapter}.zip", chapter=CHAPTERS)

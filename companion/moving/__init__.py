@@ -11,13 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from companion.moving import common_or_own, hundred_chips, pulse_game, rows_that_move
+from companion.moving import (
+    amplifier_chain,
+    anatomy,
+    common_or_own,
+    hundred_chips,
+    pulse_game,
+    rows_that_move,
+)
 from companion.moving.carried import moves, packed
 
 Data = dict[str, Any]
 
 #: The data of drawings that move, by name; a figure of a notebook carries its own.
 DATA: dict[str, Callable[[], Data]] = {
+    "amplifier-chain": amplifier_chain.data,
+    "anatomy": anatomy.data,
     "hundred-chips": hundred_chips.data,
     "pulse-game": pulse_game.data,
     "rows-that-move": rows_that_move.data,

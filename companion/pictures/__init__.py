@@ -4,6 +4,6 @@
 the metadata of its output, from where the rendered book takes what suits the reader's screen.
 """
 
-from companion.pictures.versions import VERSIONS, Picture, bundle, versions
+from companion.pictures.versions import VECTOR, VERSIONS, Picture, bundle, versions
 
-__all__ = ["VERSIONS", "Picture", "bundle", "versions"]
+__all__ = ["VECTOR", "VERSIONS", "Picture", "bundle", "versions"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -20,6 +21,8 @@ from companion.pictures.narrow import above, hide, narrow
 
 #: The first is what a notebook shows; it carries the others.
 VERSIONS = ("wide", "wide-dark", "narrow", "narrow-dark")
+#: For the printed edition a notebook is run with ``FIGURES=vector``; then it carries this version, too.
+VECTOR = "vector"
 #: Of colours that a version has: a plot needs few, and a notebook carries four versions.
 SHADES = 112
 #: Those of them that are the most frequent colours of the figure, as they are.
@@ -50,10 +53,19 @@ def versions(fig: Picture) -> dict[str, bytes]:
     return found
 
 
+def vector(fig: Picture) -> bytes:
+    """The wide, light version of ``fig`` as an SVG; ``fig`` is left as it was."""
+    drawn = BytesIO()
+    with labelled(fig, VERSIONS[0]), _laid_out(fig):
+        fig.savefig(drawn, format="svg", facecolor=LIGHT, metadata={"Date": None})
+    return drawn.getvalue()
+
+
 def bundle(fig: Picture) -> tuple[str, dict[str, Any]]:
     """The version that a notebook shows, and as its metadata the others by name, all in base64; beside them
     what moves the figure, if something does."""
-    drawn = {name: b64encode(image).decode("ascii") for name, image in versions(fig).items()}
+    images = versions(fig) | ({VECTOR: vector(fig)} if os.environ.get("FIGURES") == VECTOR else {})
+    drawn = {name: b64encode(image).decode("ascii") for name, image in images.items()}
     moving = {} if fig.moving is None else {"moving": fig.moving}
     return drawn.pop(VERSIONS[0]), {**drawn, **moving}
 

@@ -20,12 +20,13 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.osutil import relative_uri
 
-from companion.pictures import VERSIONS
+from companion.pictures import VECTOR, VERSIONS
 from companion.rendering.builders import PRINT, SITE, makes
 
 #: Where the narrow version takes over.
 PHONE = "(max-width: 600px)"
 KIND = "image/png"
+PNG = b"\x89PNG"
 #: Words of a caption that mean panels side by side, which a phone has one below another.
 SIDES = re.compile(r"\b(Left|Right|Middle|(left|right|middle) panel)\b")
 
@@ -41,14 +42,14 @@ def carried(notebook: Path) -> dict[str, dict[str, bytes]]:
             shown = output.get("data", {}).get(KIND)
             texts = {**output.get("metadata", {}).get(KIND, {}), VERSIONS[0]: shown}
             if all(texts.get(name) for name in VERSIONS):
-                images = {name: b64decode(texts[name]) for name in VERSIONS}
+                images = {name: b64decode(texts[name]) for name in (*VERSIONS, VECTOR) if name in texts}
                 found[file_name(images[VERSIONS[0]])] = images
     return found
 
 
 def file_name(image: bytes) -> str:
     """The name under which the book keeps ``image``: that of what it holds, as MyST-NB has it."""
-    return f"{sha256(image).hexdigest()}.png"
+    return f"{sha256(image).hexdigest()}.{'png' if image.startswith(PNG) else 'svg'}"
 
 
 def size(image: bytes) -> tuple[int, int]:
@@ -58,7 +59,10 @@ def size(image: bytes) -> tuple[int, int]:
 
 
 def markup(images: dict[str, bytes], folder: str, alt: str) -> str:
-    """HTML of one figure whose ``images`` lie in ``folder``: a link to the whole, which shows what suits."""
+    """HTML of one figure whose ``images`` lie in ``folder``: a link to the whole, which shows what suits; for
+    the printed edition the drawing itself."""
+    if VECTOR in images:
+        return f'<img class="figure-vector" alt="{escape(alt)}" src="{folder}/{file_name(images[VECTOR])}">'
     pictures = "".join(_picture(images, folder, alt, page) for page in ("", "-dark"))
     whole = f"{folder}/{file_name(images[VERSIONS[0]])}"
     return f'<a class="figure-whole" href="{whole}" title="Enlarge">{pictures}</a>'

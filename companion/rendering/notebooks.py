@@ -20,6 +20,8 @@ from typing import Any
 from pybtex.database import Entry, parse_file
 from sphinx.application import Sphinx
 
+from companion.rendering.builders import SITE, makes
+
 Cell = dict[str, Any]
 
 ROLE = re.compile(r"\{([a-z][\w:+.-]*)\}(`+)(.+?)\2", re.DOTALL)
@@ -236,7 +238,7 @@ def _bibliography(book: Path) -> dict[str, Entry]:
 
 def write(app: Sphinx, exception: Exception | None) -> None:
     """Offer the readable notebook where the page's download button leads."""
-    if exception is not None or app.builder.format != "html":
+    if exception is not None or not makes(app, SITE):
         return
     for path in Path(app.outdir, "_sources").rglob("*.ipynb"):
         source = Path(app.srcdir, path.relative_to(Path(app.outdir, "_sources")))

@@ -11,6 +11,8 @@ HEAVIEST = 60_000  # bytes of script and data
 SHARED = BOOK / "moving" / "moving.js"
 #: Where each figure stands, and what moves it by the keyboard: a label, and a key.
 PLACES = {
+    "amplifier-chain": ("chapters/offsets_iris", "rows", "ArrowRight"),
+    "anatomy": ("intro", "volts on row 1", "ArrowRight"),
     "hundred-chips": ("intro", "spread σ of a cell", "ArrowRight"),
     "ten-years": ("chapters/dora_calibration", "time", "ArrowLeft"),
     "common-or-own": ("chapters/vera_drift", "time", "ArrowLeft"),

@@ -1,0 +1,76 @@
+"""Print the book: one page of everything becomes a PDF, which is looked at before it is kept.
+
+``python tools/printed.py PAGE PDF``; used by ``make pdf``. Figures and equations are drawings in it, not
+images; no equation is torn, and nothing is wider than the paper. Says what is wrong otherwise, with status 1.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+from pypdf import PdfReader
+
+SCALE = 0.75  # of the letters of a page on paper
+SMALLEST = 6.5  # points, of code
+A4, MARGIN = (210.0, 297.0), 16.0  # mm
+MM = 96 / 25.4  # CSS pixels
+WIDTH, HEIGHT = ((side - 2 * MARGIN) * MM / SCALE for side in A4)
+LINE = (
+    '<div style="width: 100%; margin: 0 16mm; font: 8px sans-serif;'
+    ' display: flex; justify-content: space-between">'
+    "<span>Computing-in-Memory, Reproduced · version {version}</span>"
+    '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span></div>'
+)
+READY = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+
+
+def laid_out(page: Page) -> list[str]:
+    """What is wrong with the page on paper, for which it is made ready."""
+    page.emulate_media(media="print")
+    return list(page.evaluate(READY, [HEIGHT, SMALLEST, SCALE]))
+
+
+def contents(pdf: PdfReader) -> Iterator[str]:
+    """What is wrong with the PDF: images in it, chapters that its contents lack."""
+    for number, page in enumerate(pdf.pages, 1):
+        for image in page.images:
+            yield f"page {number} has an image, {image.name}"
+    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
+    if len(titles) < 1:
+        yield "it has no contents"
+
+
+def main(source: Path, target: Path) -> int:
+    """Print ``source`` to ``target``; the status for the shell."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": round(WIDTH), "height": round(HEIGHT)})
+        page.goto(source.resolve().as_uri(), timeout=300_000)
+        wrong = laid_out(page)
+        margin = dict.fromkeys(("top", "right", "bottom", "left"), f"{MARGIN}mm")
+        page.pdf(
+            path=target,
+            format="A4",
+            scale=SCALE,
+            margin=margin,  # type: ignore[arg-type]
+            outline=True,
+            tagged=True,
+            print_background=True,
+            display_header_footer=True,
+            header_template="<span></span>",
+            footer_template=LINE.replace("{version}", version("cimlib")),
+        )
+        browser.close()
+    pdf = PdfReader(target)
+    wrong += contents(pdf)
+    print(*wrong, f"{len(pdf.pages)} pages", sep="\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
