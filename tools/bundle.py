@@ -4,7 +4,6 @@ In it are the notebook in plain Markdown, the library, the book's machinery and 
 draws, with pinned versions of what all that needs. `make zips` makes one of each chapter.
 """
 
-import ast
 import json
 import re
 import sys
@@ -21,6 +20,8 @@ LIBRARY = ["filelock", "numpy", "pandas", "platformdirs", "scikit-learn", "scipy
 BOOK = ["joblib", "matplotlib", "myst-nb", "pybtex", "pydantic", "ruamel.yaml", "tabulate", "torchvision"]
 JUPYTER = ["ipykernel", "papermill"]
 LAB = "jupyterlab==4.6.6"
+#: Chapters that read images of MNIST at their defaults; the others have them fetched once they are asked for.
+WITH_IMAGES = {"imperfection_tolerant", "negative_feedback"}
 #: What some modules read besides what a chapter draws by its imports.
 BESIDES = {
     "companion.claims.ledger": ["data/turned.json", "data/sweeps/*.yml"],
@@ -71,16 +72,8 @@ def files(chapter: str) -> set[Path]:
     found = {path for pattern in (*ALWAYS, *LICENCES, *besides) for path in ROOT.glob(pattern)}
     for path in drawn.data_of(notebook):
         found |= set(path.iterdir()) if path.is_dir() else {path}
-    names = words(notebook)
-    return {path for path in found if path.is_file() and (path.suffix != ".npz" or _wanted(path, names))}
-
-
-def words(notebook: Path) -> set[str]:
-    """Texts in a notebook's code; the defaults of its parameters are no data sets that are named outright."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    trees = [ast.parse("".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
-    constants = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return {node.value for node in constants if isinstance(node.value, str)}
+    images = found & set(ROOT.glob("data/*.npz"))
+    return {path for path in found if path.is_file()} - (set() if chapter in WITH_IMAGES else images)
 
 
 def placed(notebook: notebooks.Cell) -> notebooks.Cell:
@@ -96,11 +89,6 @@ def pinned() -> list[str]:
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "constraints.txt")]
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", "\n".join(texts), re.MULTILINE))
     return [f"{name}=={pins[name]}" for name in (*LIBRARY, *BOOK, *JUPYTER)]
-
-
-def _wanted(path: Path, names: set[str]) -> bool:
-    """Whether a data set is one that the code names; images of records always go along."""
-    return path.parent.name != "data" or path.stem in names
 
 
 if __name__ == "__main__":
