@@ -1,5 +1,6 @@
 """The committed book, opened from disk in a browser: as a reader who was given the folder would."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, ViewportSize
 
+#: Debian's; Playwright's own is a download that not every machine can make.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BOOK = Path(__file__).resolve().parents[1] / "_build" / "committed"
 DESK, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")

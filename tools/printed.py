@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCALE = 0.75  # of the letters of a page on paper
 SMALLEST = 6.5  # points, of code
 A4, MARGIN = (210.0, 297.0), 16.0  # mm
@@ -47,8 +48,12 @@ def contents(pdf: PdfReader) -> Iterator[str]:
 
 def main(source: Path, target: Path) -> int:
     """Print ``source`` to ``target``; the status for the shell."""
+    found = [path for path in map(shutil.which, BROWSERS) if path is not None]
+    if not found:
+        print(f"no browser here that prints; any of {', '.join(BROWSERS)} does: apt-get install chromium")
+        return 2
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": round(WIDTH), "height": round(HEIGHT)})
         page.goto(source.resolve().as_uri(), timeout=300_000)
         wrong = laid_out(page)

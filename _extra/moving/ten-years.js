@@ -2,7 +2,7 @@
 moving.define("ten-years", (shown, data) => {
   const { make, set } = moving;
   const NAMES = {
-    none: ["nothing", "", "second"], global: ["one factor", "a layer", "circuit"],
+    none: ["nothing", "", "second"], global: ["one factor", "a layer", "device"],
     batchnorm: ["BatchNorm", "anew", "measured"], dora: ["DoRA,", "r = 2", "array"],
   };
   const SAID = { none: "nothing", global: "one factor a layer", batchnorm: "BatchNorm anew", dora: "DoRA" };
@@ -79,7 +79,8 @@ moving.define("ten-years", (shown, data) => {
         line(`stroke:${colour(way)};stroke-width:2`, start - 5, y(mean), start + SLOT * (chips - 1) + 5, y(mean)));
       strip.append(...NAMES[way].slice(0, 2).map((name, row) => text({ x: middle, y: BOTTOM + 18 + 15 * row, "text-anchor": "middle", style: `fill:${colour(way)}` }, name)));
       read[way][at].forEach((value, chip) => {
-        const dot = spot(start + SLOT * chip, value, chip === picked ? 4.5 : 3.2, chip === picked ? "var(--device)" : colour(way));
+        const dot = spot(start + SLOT * chip, value, chip === picked ? 4.5 : 3.2, colour(way));
+        if (chip === picked) dot.style.cssText += ";stroke:var(--ink);stroke-width:2";
         (chip === picked ? mine : others).push(dot);
       });
       strip.append(text({ x: middle, y: 36, "text-anchor": "middle", "font-weight": "bold" }, `${one(mean)}${mean < ends()[0] ? " ↓" : ""}`),
@@ -89,11 +90,11 @@ moving.define("ten-years", (shown, data) => {
 
     const told = ways.map((way) => `${SAID[way]} ${one(now[way].mean)} %`).join(", ");
     set(curves, { "aria-label": `Four curves of mean accuracy over the logarithm of time, with a line at ${data.times[at]}: ${told}` });
-    set(strip, { "aria-label": `A dot for each of ${chips} chips under each remedy, chip ${picked} in orange: ${ways.map((way) => `${SAID[way]} ${one(read[way][at][picked])} %`).join(", ")}` });
+    set(strip, { "aria-label": `A dot for each of ${chips} chips under each remedy, chip ${picked} with a ring: ${ways.map((way) => `${SAID[way]} ${one(read[way][at][picked])} %`).join(", ")}` });
     words.textContent = `${CELLS[cell]}, ${data.times[at]} after programming; means of ${chips} chips, with 95 % intervals. With nothing done: ${one(now.none.mean)} % (${range(now.none)}). ` +
       `Of the simpler two remedies ${SAID[simple]} has the higher mean, ${one(now[simple].mean)} % (${range(now[simple])}). ` +
       `DoRA has ${one(now.dora.mean)} % (${range(now.dora)}), chip by chip ${one(lead.mean)} points more than that (${range(lead)}). ` +
-      `Chip ${picked}, in orange, had ${one(undrifted[picked])} % just programmed; now ${one(read.global[at][picked])} % with the factor, ` +
+      `Chip ${picked}, with a ring, had ${one(undrifted[picked])} % just programmed; now ${one(read.global[at][picked])} % with the factor, ` +
       `${one(read.batchnorm[at][picked])} % with BatchNorm, ${one(read.dora[at][picked])} % with DoRA.`;
   };
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 NAME = "mathml"
-#: What latex2mathml leaves as it is, and what it means.
+#: What latex2mathml does not know, and what looks the same; the room below a line is left out.
+ALIKE = {"{aligned}": "{split}", "{gathered}": "{matrix}", r"\\[2pt]": r"\\"}
+#: What it leaves as it is, and what it means.
 LEFT = {r"\lVert": "‖", r"\rVert": "‖", r"\arg": "arg"}
+UNKNOWN = re.compile(r"\\|&(?![#\w]+;)")
 
 
 def written(latex: str, display: str) -> str:
-    r"""MathML of an equation, ``display`` ``"inline"`` or ``"block"``. Raises ``ValueError`` if a
-    command of TeX is left in it; ``\\\\[2pt]`` is the end of a line alone."""
-    found = convert(latex.replace(r"\\[2pt]", r"\\"), display=display)
+    """MathML of an equation, ``display`` ``"inline"`` or ``"block"``. Raises ``ValueError`` if a command of
+    TeX is left in it."""
+    lines = "\\\\" in latex and "\\begin" not in latex  # as Sphinx does, too
+    known = rf"\begin{{split}}{latex}\end{{split}}" if lines else latex
+    for unknown, alike in ALIKE.items():
+        known = known.replace(unknown, alike)
+    found = convert(known, display=display).replace("<mtable>", '<mtable displaystyle="true">')
     for command, meant in LEFT.items():
         found = found.replace(f">{command}<", f">{meant}<")
-    if "\\" in found:
+    if UNKNOWN.search(found):
         raise ValueError(f"equation {latex!r} is not allowed; allowed: commands that latex2mathml knows")
     return found
 

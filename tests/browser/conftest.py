@@ -1,13 +1,11 @@
 """A browser that opens the committed book from disk, as a reader who was given the folder would."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from reader import CHROMIUM
 
-#: Debian's; Playwright's own is a download that not every machine can make.
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"

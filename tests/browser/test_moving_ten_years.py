@@ -76,4 +76,4 @@ def test_a_closer_look_moves_the_picture_and_no_number(browser: Browser) -> None
         place.get_by_role("button", name="look closer").press("Enter")
         assert state(place) == before and strip.inner_html() != drawn
         slide(place, "chip", 6)
-        assert state(place)["picked"] == 6 and "chip 6 in orange" in str(strip.get_attribute("aria-label"))
+        assert state(place)["picked"] == 6 and "chip 6 with a ring" in str(strip.get_attribute("aria-label"))
