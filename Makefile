@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SNAKEMAKE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake
 
-.PHONY: help book html pdf epub test run refresh sweep paper stale recheck resamples bench wheel clean
+.PHONY: help book html pdf epub test run refresh sweep paper stale recheck resamples bench wheel zips clean
 
 help:
 	@echo "make book     run every chapter at its defaults and render the book"
@@ -25,6 +25,7 @@ help:
 	@echo "make resamples  how many resamples turn each verdict: after new records or rules"
 	@echo "make bench    the speed table"
 	@echo "make wheel    the library alone, for your own work: dist/cimlib-*.whl"
+	@echo "make zips     each chapter as a zip that runs by itself: _build/zips/*.zip"
 	@echo "make clean    remove everything that was built, records and .venv excepted"
 
 $(STAMP): requirements.txt constraints.txt pyproject.toml
@@ -83,6 +84,10 @@ wheel: $(STAMP)
 	@$(BIN)/python -m pip wheel -q . --no-deps --no-build-isolation -w dist
 	@rm -rf build
 	@echo "The library: $(CURDIR)/$$(ls dist/*.whl)"
+
+zips: $(STAMP)
+	@$(SNAKEMAKE) zips
+	@echo "A zip per chapter: $(CURDIR)/_build/zips"
 
 clean:
 	rm -rf _build build dist .snakemake .hypothesis .pytest_cache .mypy_cache .ruff_cache *.egg-info

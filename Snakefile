@@ -46,17 +46,11 @@ def folders(*patterns):
 @cache
 def reached(chapter):
     """The chapter, the library its imports reach, and the data, records and claims it draws."""
+    from companion.drawn import data_of
+
     notebook = Path("chapters", f"{chapter}.ipynb")
-    library = [path.relative_to(Path.cwd()) for path in notebook_sources(notebook)]
-    experiments = [path.stem for path in library if path.parent.name == "experiments"]
-    drawn = ["data/results", *(f"data/results/{experiment}" for experiment in experiments)]
-    data = ["data/reported/*.csv"]
-    if Path("companion/claims/ledger.py") in library:
-        drawn.append("data/claims")
-        data.append("data/claims/*.yml")
-    if Path("cimlib/datasets/loading.py") in library:
-        data += ["data/*.npz", "cimlib/datasets/splits.json"]
-    return [notebook, *library, *files(*data), *folders(*drawn), *SETTINGS]
+    found = [*notebook_sources(notebook), *data_of(notebook)]
+    return [notebook, *(path.relative_to(Path.cwd()) for path in found), *SETTINGS]
 
 
 @cache
@@ -165,6 +159,17 @@ rule edition:
         " cp {input.notebooks} {params.stage}/chapters && jupyter-book config sphinx {params.stage} > /dev/null &&"
         " sphinx-build -q -W --keep-going -d {params.stage}/read -b {params.builder} {params.stage} {params.stage}/made &&"
         " {params.keep} {output} && rm -rf {params.stage}"
+
+rule zips:
+    input: expand("_build/zips/{chapter}.zip", chapter=CHAPTERS)
+
+rule zip:
+    input:
+        lambda wildcards: reached(wildcards.chapter),
+        LIBRARY, "tools/bundle.py", files("chapters/*.ipynb", "pages/*.md", "pages/images/*", "LICENSE*"),
+        "references.bib", files("data/sweeps/*.yml", "data/turned.json", "data/README.md"),
+    output: "_build/zips/{chapter}.zip"
+    shell: "python tools/bundle.py {wildcards.chapter} {output}"
 
 rule refresh:
     input: expand("_build/executed/{chapter}.ipynb", chapter=CHAPTERS)

@@ -18,12 +18,16 @@ from companion.rendering import (
     footer,
     mathml,
     moving,
+    notebooks,
     provenance,
     search,
     weight,
 )
 
-PARTS = (claims, drawings, figures, folding, footer, moving, provenance, search, weight, ebook, mathml)
+PARTS = (
+    *(claims, drawings, figures, folding, footer, moving, notebooks, provenance, search, weight),
+    *(ebook, mathml),
+)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

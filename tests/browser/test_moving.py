@@ -22,6 +22,7 @@ PLACES = {
         "row 1, column 1: works; asked for 0.15, holds 0.15",
         "Enter",
     ),
+    "feedback-or-temperature": ("chapters/negative_feedback", "spread σ of a cell", "ArrowRight"),
 }
 
 
