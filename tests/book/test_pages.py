@@ -34,9 +34,9 @@ def test_code_of_the_pages_runs_as_printed(block, capsys):
 
 
 def test_every_module_is_on_the_page_of_its_room():
-    """`companion` has four pages: experiments and their tasks share one, claims another, and so has what
-    runs a paper's own size; remedies have two, of which those against drift have one, and so have chips, of
-    which digital stages have one."""
+    """`companion` has five pages: experiments and their tasks share one, claims another, figures and pages a
+    third, and so has what runs a paper's own size; remedies have two, of which those against drift have one,
+    and so have chips, of which digital stages have one."""
     described = re.compile(r"^\.\. (?:auto|py:)module:: (\S+)$", re.MULTILINE)
     found = [(name, page.stem) for page in PAGES for name in described.findall(page.read_text("utf-8"))]
     rooms = {}
@@ -44,6 +44,7 @@ def test_every_module_is_on_the_page_of_its_room():
         package, *rest = module.split(".")
         if package == "companion":
             room = "experiments" if {"experiments", "tasks"} & set(rest) else package
+            room = "pages" if {"pictures", "plots", "moving", "rendering"} & set(rest) else room
             room = "claims" if {"claims", "resamples", "comparison"} & set(rest) else room
             room = "paper" if {"paper", "resumable"} & set(rest) else room
         else:
