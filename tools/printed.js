@@ -4,7 +4,7 @@ async ([height, smallest, scale]) => {
   if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
   document.documentElement.dataset.theme = "light";
   for (const folded of document.querySelectorAll("details")) folded.open = true;
-  for (const badge of document.querySelectorAll("img[src*='badges/']")) badge.remove();
+  for (const left of document.querySelectorAll("img[src*='badges/'], a.headerlink")) left.remove();
   for (const link of document.querySelectorAll("a[href]")) {
     const to = new URL(link.href);
     if (to.protocol !== "file:") continue;
@@ -18,7 +18,10 @@ async ([height, smallest, scale]) => {
   const wrong = [];
   const name = (e) => `${e.tagName.toLowerCase()}.${[...e.classList].join(".")} "${e.textContent.trim().slice(0, 50)}"`;
   const shown = (e) => e.getClientRects().length;
-  for (const image of document.images) if (shown(image) && !image.naturalWidth) wrong.push(`no image at ${image.src}`);
+  for (const image of document.images) {
+    if (shown(image) && !image.naturalWidth) wrong.push(`no image at ${image.src}`);
+    else if (shown(image) && !/\.svg$|^data:image\/svg/.test(image.src)) wrong.push(`no drawing: ${image.src.slice(0, 80)}`);
+  }
   for (const maths of document.querySelectorAll("div.math")) {
     if (!maths.querySelector("mjx-container")) wrong.push(`not typeset: ${name(maths)}`);
     if (getComputedStyle(maths).breakInside !== "avoid") wrong.push(`may be torn: ${name(maths)}`);

@@ -57,9 +57,9 @@ def test_what_is_wrong_on_paper_is_told_and_fails(tmp_path: Path) -> None:
         assert fault in ran.stdout, (fault, ran.stdout)
 
 
-def test_an_image_in_the_pdf_is_told(tmp_path: Path) -> None:
+def test_a_figure_that_is_no_drawing_is_told(tmp_path: Path) -> None:
     dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     ran, _ = printed(
         tmp_path, GOOD.replace(DRAWING, f"<img alt='' width=99 src='data:image/png;base64,{dot}'>")
     )
-    assert ran.returncode == 1 and "page 1 has an image" in ran.stdout, ran.stdout + ran.stderr
+    assert ran.returncode == 1 and "no drawing: data:image/png" in ran.stdout, ran.stdout + ran.stderr
