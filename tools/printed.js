@@ -4,6 +4,7 @@ async ([height, smallest, scale]) => {
   if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
   document.documentElement.dataset.theme = "light";
   for (const folded of document.querySelectorAll("details")) folded.open = true;
+  for (const page of document.querySelectorAll("[id^='document-'] + section")) page.style.breakBefore = "page";
   for (const left of document.querySelectorAll("img[src*='badges/'], a.headerlink")) left.remove();
   for (const link of document.querySelectorAll("a[href]")) {
     const to = new URL(link.href);

@@ -29,6 +29,8 @@ LINE = (
     "<span>Computing-in-Memory, Reproduced · version {version}</span>"
     '<span><span class="pageNumber"></span> / <span class="totalPages"></span></span></div>'
 )
+#: Of chapters and other pages: Sphinx puts a place with the page's name before each.
+TITLES = "[id^='document-'] + section > :is(h1, h2, h3)"
 READY = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
@@ -64,7 +66,7 @@ def main(source: Path, target: Path) -> int:
         page = browser.new_page(viewport={"width": round(WIDTH), "height": round(HEIGHT)})
         page.goto(source.resolve().as_uri(), timeout=300_000)
         wrong = laid_out(page)
-        titles = [" ".join(title.split()) for title in page.locator("h1").all_inner_texts()]
+        titles = [" ".join(title.split()) for title in page.locator(TITLES).all_inner_texts()]
         margin = dict.fromkeys(("top", "right", "bottom", "left"), f"{MARGIN}mm")
         page.pdf(
             path=target,

@@ -13,10 +13,11 @@ DRAWING = "<svg xmlns='http://www.w3.org/2000/svg' width='90' height='20'><rect 
 STYLE = "<style>div.math { break-inside: avoid } pre { font-size: 14px }</style>"
 MATHS = "<div class=math><mjx-container>a = b</mjx-container></div>"
 GOOD = f"""<!doctype html><html lang=en><title>Book</title>{STYLE}
-<section id="document-chapters/one"><h1>One</h1>
+<h1>Book</h1>
+<span id="document-chapters/one"></span><section><h1>One</h1>
 <a href="intro.html#document-chapters/two">to the second</a> <a href="gone.html">nowhere</a>{DRAWING}{MATHS}
 <pre>code</pre><details><summary>Answer</summary>folded words</details></section>
-<section id="document-chapters/two"><h1>Two</h1></section>"""
+<span id="document-chapters/two"></span><section><h1>Two</h1></section>"""
 
 
 def printed(folder: Path, page: str) -> tuple[subprocess.CompletedProcess[str], Path]:
@@ -37,9 +38,9 @@ def test_a_good_page_becomes_a_pdf_with_contents_open_answers_and_links_within(t
     ran, path = printed(tmp_path, GOOD)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     pdf = PdfReader(path)
-    assert [entry.title for entry in pdf.outline if not isinstance(entry, list)] == ["One", "Two"]
+    assert [entry.title for entry in pdf.outline if not isinstance(entry, list)] == ["Book", "One", "Two"]
     text = "\n".join(page.extract_text() for page in pdf.pages)
-    assert "folded words" in text and "1 / 1" in text
+    assert "folded words" in text and "1 / 3" in text and "3 / 3" in text
     links = [note.get_object() for page in pdf.pages for note in page.get("/Annots") or []]
     assert len(links) == 1 and "file:" not in str(links)
 
