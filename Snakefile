@@ -183,7 +183,7 @@ rule lint:
 rule unit:
     input:
         LIBRARY, SETTINGS, files("tests/**/*.py", "tests/**/*.json", "intro.md", "pages/*.md"),
-        files("data/*.*", "data/*/*.yml", "data/*/*.csv"), folders("data/*", "data/*/*"),
+        files("data/*.*", "data/*/*.yml", "data/*/*.csv", "_config.yml", ".binder/*"), folders("data/*", "data/*/*"),
     output: touch("_build/checked/unit")
     threads: ALL_CORES
     shell:

@@ -16,6 +16,7 @@ from companion.rendering import (
     figures,
     folding,
     footer,
+    launching,
     mathml,
     moving,
     notebooks,
@@ -26,7 +27,7 @@ from companion.rendering import (
 
 PARTS = (
     *(claims, drawings, figures, folding, footer, moving, notebooks, provenance, search, weight),
-    *(ebook, mathml),
+    *(ebook, launching, mathml),
 )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from pybtex.database import Entry, parse_file
 from sphinx.application import Sphinx
 
+from companion.rendering import launching
 from companion.rendering.builders import SITE, makes
 
 Cell = dict[str, Any]
@@ -237,13 +238,15 @@ def _bibliography(book: Path) -> dict[str, Entry]:
 
 
 def write(app: Sphinx, exception: Exception | None) -> None:
-    """Offer the readable notebook where the page's download button leads."""
+    """Offer the readable notebook where the page's download button leads; if the book has a public address,
+    with the cell that fetches it."""
     if exception is not None or not makes(app, SITE):
         return
     for path in Path(app.outdir, "_sources").rglob("*.ipynb"):
         source = Path(app.srcdir, path.relative_to(Path(app.outdir, "_sources")))
         notebook = json.loads(source.read_text(encoding="utf-8"))
-        path.write_text(dumped(readable(notebook, Path(app.srcdir))), encoding="utf-8")
+        made = launching.fetching(readable(notebook, Path(app.srcdir)), launching.of(app.config))
+        path.write_text(dumped(made), encoding="utf-8")
 
 
 def dumped(notebook: Cell) -> str:

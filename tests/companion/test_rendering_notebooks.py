@@ -155,6 +155,8 @@ def test_a_page_s_download_is_the_readable_notebook(book: Path, built: str, word
     offered = book / "out" / "_sources" / "chapters" / "first.ipynb"
     offered.parent.mkdir(parents=True)
     offered.write_text("old", encoding="utf-8")
-    app: Any = SimpleNamespace(builder=SimpleNamespace(name=built), outdir=book / "out", srcdir=book)
+    config = SimpleNamespace(html_theme_options={})
+    builder = SimpleNamespace(name=built)
+    app: Any = SimpleNamespace(builder=builder, config=config, outdir=book / "out", srcdir=book)
     notebooks.write(app, None)
     assert words in offered.read_text(encoding="utf-8")
