@@ -1,7 +1,7 @@
 """Every page as a browser shows it: on a desk and on a phone, light and dark, from disk."""
 
 from pathlib import Path
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize
@@ -10,6 +10,7 @@ from reader import BOOK, DESK, PHONE, barriers, laid_out, opened
 LISTINGS = sorted(BOOK.glob("_modules/**/*.html"), key=lambda path: path.stat().st_size)[-3:]  # all alike
 REDIRECT = BOOK / "index.html"
 PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_*/**/*")) - {REDIRECT})
+FIRST, LIBRARY = 1_200_000, 300_000  # bytes: all that the first page asks for; a page of the library
 #: Pages whose header, contents and footer are looked at for their colours, too.
 WHOLE = ("intro", "scoreboard", "a_chip_is_a_seed")
 #: What a reader may type who looks for a chapter.
@@ -40,6 +41,19 @@ def test_book_is_rendered_and_its_first_page_is_the_introduction(browser: Browse
         page = context.new_page()
         page.goto(REDIRECT.as_uri())
         page.wait_for_url("**/intro.html*")
+
+
+def test_first_page_is_light_and_so_is_every_page_of_the_library(browser: Browser) -> None:
+    asked: set[str] = set()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.on("request", lambda request: asked.add(request.url))
+        page.goto((BOOK / "intro.html").as_uri())
+        page.wait_for_load_state("networkidle")
+    files = {Path(unquote(urlsplit(url).path)) for url in asked if url.startswith("file:")}
+    assert sum(path.stat().st_size for path in files) <= FIRST
+    heavy = {named(path): path.stat().st_size for path in BOOK.glob("pages/api/*.html")}
+    assert {name: size for name, size in heavy.items() if size > LIBRARY} == {}
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
