@@ -87,6 +87,12 @@ def test_figure_has_a_version_for_every_reader(browser: Browser) -> None:
     assert len(seen) == 4
 
 
+def test_equations_are_no_stops_of_the_tab_key(browser: Browser) -> None:
+    with opened(browser, CHAPTER, DESK) as (page, _):
+        stops = page.locator("mjx-container").evaluate_all("all => all.map((one) => one.tabIndex)")
+        assert stops and max(stops) < 0
+
+
 def test_answers_are_open_on_paper_and_nothing_is_left_to_press(browser: Browser) -> None:
     with opened(browser, CHAPTER, DESK) as (page, _):
         page.emulate_media(media="print")
