@@ -8,6 +8,8 @@ from reader import BOOK, DESK, PHONE, opened
 
 SCOREBOARD = BOOK / "chapters" / "scoreboard.html"
 CHAPTER = BOOK / "chapters" / "double_cba.html"
+DRAWN = BOOK / "chapters" / "negative_feedback.html"
+MOVED = BOOK / "chapters" / "imperfection_tolerant.html"
 
 
 def test_what_became_of_a_number_stands_on_one_line_of_the_first_screen(browser: Browser) -> None:
@@ -69,6 +71,23 @@ def test_figure_is_enlarged_by_keyboard_and_gives_the_focus_back(browser: Browse
         page.keyboard.press("Escape")
         assert not page.locator("dialog[open]").count()
         assert figure.evaluate("one => one === document.activeElement")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_drawing_is_enlarged_and_scrolls_by_keyboard_and_one_that_moves_is_not(browser: Browser) -> None:
+    with opened(browser, DRAWN, PHONE) as (page, wrong):
+        page.locator(".drawing-whole").first.focus()
+        page.keyboard.press("Enter")
+        sheet = page.get_by_role("dialog").locator(".figure-sheet")
+        assert sheet.locator("svg.drawing").bounding_box()["width"] > PHONE["width"]
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('.figure-sheet').scrollLeft > 0")
+        page.keyboard.press("Escape")
+        assert page.locator(".drawing-whole").first.evaluate("one => one === document.activeElement")
+        assert page.url == DRAWN.as_uri()
+    with opened(browser, MOVED, PHONE) as (page, _):
+        assert page.locator(".moving-replaced svg.drawing").count() == 1
+        assert not page.locator(".moving-replaced .drawing-whole").count()
     assert not wrong, "\n".join(wrong)
 
 
