@@ -39,7 +39,7 @@ def test_a_number_is_found_where_it_stands_and_among_the_claims(browser: Browser
 
 def test_filters_stand_in_the_address(browser: Browser) -> None:
     with opened(browser, SCOREBOARD, DESK) as (page, _):
-        all_rows = page.locator(".board-list tbody tr:visible").count()
+        all_rows = page.locator(".board-list tbody tr").count()
         page.locator("select[name=verdict]").select_option("reproduced")
         rows = page.locator(".board-list tbody tr:visible")
         assert 0 < rows.count() < all_rows
@@ -54,6 +54,17 @@ def test_scoreboard_reads_without_scripts(browser: Browser) -> None:
         page.goto(SCOREBOARD.as_uri())
         assert page.locator(".board-list tbody tr:visible").count() == rows
         assert not page.locator("#scoreboard-filters").is_visible()
+
+
+def test_scoreboard_shows_its_first_claims_and_all_at_a_press(browser: Browser) -> None:
+    with opened(browser, SCOREBOARD, DESK) as (page, wrong):
+        rows, shown = page.locator(".board-list tbody tr"), page.locator(".board-list tbody tr:visible")
+        first = shown.count()
+        assert 0 < first < rows.count()
+        page.get_by_role("button", name="Show all").press("Enter")
+        assert shown.count() == rows.count()
+        assert rows.nth(first).locator("a").first.evaluate("one => one === document.activeElement")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_scoreboard_is_few_screens_long(browser: Browser) -> None:
