@@ -1,49 +1,80 @@
-// A figure at its full size, at a click or by the keyboard. Without this script its link leads to the image.
+// A figure or a drawing at its full size, at a click or by the keyboard. Without this script the link of a figure
+// leads to its image.
 (() => {
   const dialog = document.createElement("dialog");
   if (!dialog.showModal) return;
   const close = document.createElement("button");
-  const image = document.createElement("img");
+  const sheet = document.createElement("div");
   let opener = null;
 
   dialog.className = "figure-dialog";
-  image.className = "dark-light"; // the theme darkens others
   close.type = "button";
   close.textContent = "Close";
-  close.autofocus = true;
-  dialog.append(close, image);
+  sheet.className = "figure-sheet";
+  sheet.tabIndex = 0; // arrow keys scroll it
+  sheet.autofocus = true;
+  sheet.setAttribute("role", "region");
+  dialog.append(close, sheet);
   document.body.append(dialog);
 
-  const name = (link) => link.closest("figure")?.querySelector(".caption-number")?.textContent.trim() || "Figure";
+  const name = (whole) => whole.closest("figure")?.querySelector(".caption-number")?.textContent.trim() || "Figure";
 
-  const open = (link) => {
-    const shown = [...link.querySelectorAll("img")].find((one) => one.getClientRects().length);
-    opener = link;
-    image.src = shown ? shown.src : link.href; // the wide version, on a phone too
+  const enlarged = (whole) => {
+    const drawing = whole.querySelector("svg.drawing")?.cloneNode(true);
+    if (drawing) {
+      drawing.removeAttribute("style");
+      return drawing;
+    }
+    const image = document.createElement("img");
+    const shown = [...whole.querySelectorAll("img")].find((one) => one.getClientRects().length);
+    image.className = "dark-light"; // the theme darkens others
+    image.src = shown ? shown.src : whole.href; // the wide version, on a phone too
     image.alt = shown ? shown.alt : "";
-    dialog.setAttribute("aria-label", `${name(link)}, enlarged`);
+    return image;
+  };
+
+  const open = (whole) => {
+    opener = whole;
+    sheet.replaceChildren(enlarged(whole));
+    for (const one of [dialog, sheet]) one.setAttribute("aria-label", `${name(whole)}, enlarged`);
     dialog.showModal();
-    dialog.scrollTo(0, 0);
+    sheet.scrollTo(0, 0);
   };
 
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target !== close) dialog.close();
   });
-  dialog.addEventListener("close", () => opener?.focus());
+  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // arrow keys turn pages elsewhere
+  dialog.addEventListener("close", () => {
+    sheet.replaceChildren(); // names within a drawing are there once
+    opener?.focus();
+  });
 
-  for (const link of document.querySelectorAll("a.figure-whole")) {
-    link.setAttribute("role", "button");
-    link.setAttribute("aria-haspopup", "dialog");
-    link.addEventListener("click", (event) => {
+  // A drawing stands in the page; one that a figure that moves has replaced is not there to be enlarged.
+  for (const drawing of document.querySelectorAll("svg.drawing")) {
+    if (drawing.closest(".moving-replaced")) continue;
+    const whole = document.createElement("div");
+    whole.className = "figure-whole drawing-whole";
+    whole.title = "Enlarge";
+    whole.tabIndex = 0;
+    whole.style.maxWidth = drawing.style.maxWidth;
+    drawing.replaceWith(whole);
+    whole.append(drawing);
+  }
+
+  for (const whole of document.querySelectorAll(".figure-whole")) {
+    whole.setAttribute("role", "button");
+    whole.setAttribute("aria-haspopup", "dialog");
+    whole.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab, as for any link
       event.preventDefault();
-      open(link);
+      open(whole);
     });
-    link.addEventListener("keydown", (event) => {
-      if (event.key !== " ") return;
+    whole.addEventListener("keydown", (event) => {
+      if (event.key !== " " && (event.key !== "Enter" || whole.href)) return; // Enter clicks a link
       event.preventDefault();
-      open(link);
+      open(whole);
     });
   }
 })();

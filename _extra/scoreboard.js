@@ -12,6 +12,9 @@
   const dots = [...document.querySelectorAll(".claim-dot[data-id]")];
   const parts = document.querySelectorAll("ul.board li, .board-own"); // hidden where nothing in them fits
   const output = form.querySelector("output");
+  const more = document.createElement("button"); // shows the lines beyond the first few
+  const few = 25;
+  let all = lines.length <= few;
   const exact = ["verdict", "source", "scale", "chapter"];
   const verdicts = [...form.elements.verdict.options].map((option) => option.value);
   const orders = {
@@ -56,7 +59,11 @@
     for (const part of parts) part.hidden = !part.querySelector(".claim-dot:not([hidden])");
     const order = orders[wish.sort] || orders.chapter;
     const of = (line) => known.get(line.dataset.id);
-    body.append(...lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place));
+    const sorted = lines.toSorted((a, b) => order(of(a), of(b)) || of(a).place - of(b).place);
+    body.append(...sorted);
+    const whole = all || Boolean(wish.text) || exact.some((name) => wish[name]);
+    sorted.forEach((line, at) => line.classList.toggle("beyond", !whole && at >= few));
+    more.hidden = whole;
     const hint = count ? "" : ": ask for less, or Clear";
     const ours = own ? `, ${own} of them this book's own` : "";
     output.textContent = `${count} of ${claims.length} claims${ours}${hint}`;
@@ -83,6 +90,14 @@
     }
   }
 
+  more.type = "button";
+  more.textContent = `Show all ${lines.length} claims`;
+  more.addEventListener("click", () => {
+    all = true;
+    show();
+    body.rows[few].querySelector("a").focus();
+  });
+  document.querySelector(".board-list").append(more);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", () => remember(show()));
   form.addEventListener("reset", () => setTimeout(() => remember(show())));

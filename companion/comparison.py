@@ -38,7 +38,7 @@ def sample(row: pd.Series[Any], name: str = "accuracy") -> Sample:
 def expected(one: Sample, digits: int = 1) -> str:
     """What to expect of a chip on average: mean ± half of its 95 % interval, as in ``"97.4 ± 0.2"``."""
     low, high = of_mean(one)
-    return f"{one.values.mean():.{digits}f} ± {(high - low) / 2:.{digits}f}"
+    return f"{one.values.mean():z.{digits}f} ± {(high - low) / 2:.{digits}f}"
 
 
 def table(ways: Mapping[str, Way], against: str, digits: int = 1, unit: str = "chip") -> str:
@@ -62,7 +62,7 @@ def table(ways: Mapping[str, Way], against: str, digits: int = 1, unit: str = "c
         values = way.sample.values
         difference = way.sample - reference
         low, high = of_mean(difference)
-        found = f"{difference.values.mean():+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        found = f"{difference.values.mean():+z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]"
         if name == against:
             found = ""
         else:

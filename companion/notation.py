@@ -175,7 +175,7 @@ TERMS: dict[str, str] = {
     "paired": "compared on the same chips and seeds, so that what they share cancels",
     "programming error": "difference between the conductance obtained and asked for, fixed once written",
     "joint order": "hidden units moved with the columns that make them and the rows they feed: no router",
-    "mapping": "laying rows (or columns) of weights on the lines of an array where they suffer least",
+    "mapping": "what code calls placement: rows (or columns) of weights laid where they suffer least",
     "posterior": "what is known of a quantity after a reading, given its spread and the reading's error",
     "rail": "lowest or highest voltage that an amplifier can put out",
     "record": "the committed result of one run, with its parameters, versions and code digest",

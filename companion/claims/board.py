@@ -99,11 +99,11 @@ def _marks(found: Sequence[Row]) -> str:
 
 
 def listed(found: Sequence[Row]) -> str:
-    """Every claim in a line of a table that scrolls by itself."""
+    """Every claim in a line of a table; the script shows the first of them, until it is asked for all."""
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Verdict", "Claim", "Where"))
     lines = "\n".join(_line(row) for row in found)
     return (
-        '<div class="board-list" role="region" aria-label="All claims" tabindex="0">\n'
+        '<div class="board-list" role="region" aria-label="All claims">\n'
         f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
     )
 

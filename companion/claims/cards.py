@@ -112,7 +112,7 @@ def _pieces(claim: Claim) -> Iterator[str]:
 
 
 def _ends(axis: Axis, claim: Claim) -> str:
-    low, high = (f"{value:.{claim.digits}f}" for value in (axis.low, axis.high))
+    low, high = (f"{value:z.{claim.digits}f}" for value in (axis.low, axis.high))
     return (
         f'<div class="ends" aria-hidden="true"><span>{low}</span> <span>shaded: allowed</span> '
         f"<span>{high} {escape(claim.unit)}</span></div>"
@@ -163,7 +163,7 @@ def _covered(m: Estimate) -> str:
 
 def said_of(evidence: Evidence, m: Estimate, unit: str, digits: int) -> str:
     """One piece in words: what it is, what was found, and whether it holds."""
-    estimate, low, high = (f"{value:.{digits}f}" for value in (m.estimate, m.low, m.high))
+    estimate, low, high = (f"{value:z.{digits}f}" for value in (m.estimate, m.low, m.high))
     if m.low < m.high:
         found = f" [{low}, {high}] {unit}, n = {m.n}{_covered(m)}"
     elif evidence.statistic in COUNTED:

@@ -176,6 +176,7 @@ def badges(found: Sequence[Row]) -> str:
         own = [row for row in found if row.claim.paper == paper and row.counted]
         said, chapter = in_words(counts(own)), own[0].chapter.file
         shown = f'<img class="paper-badge" src="../badges/{paper}.svg" alt="{said}">'
+        shown += f'<span class="paper-said">{said}</span>'  # on a phone
         line = f"[![{said}](badges/{paper}.svg)](chapters/{chapter}.html)"
         parts.append(f"- {{cite:t}}`{paper}`, in {{doc}}`{chapter}`<br>{shown}<br>`{line}`")
     told = "To show a badge elsewhere, put the address of this book before both of its addresses."

@@ -8,6 +8,8 @@ from reader import BOOK, DESK, PHONE, opened
 
 SCOREBOARD = BOOK / "chapters" / "scoreboard.html"
 CHAPTER = BOOK / "chapters" / "double_cba.html"
+DRAWN = BOOK / "chapters" / "negative_feedback.html"
+MOVED = BOOK / "chapters" / "imperfection_tolerant.html"
 
 
 def test_what_became_of_a_number_stands_on_one_line_of_the_first_screen(browser: Browser) -> None:
@@ -37,7 +39,7 @@ def test_a_number_is_found_where_it_stands_and_among_the_claims(browser: Browser
 
 def test_filters_stand_in_the_address(browser: Browser) -> None:
     with opened(browser, SCOREBOARD, DESK) as (page, _):
-        all_rows = page.locator(".board-list tbody tr:visible").count()
+        all_rows = page.locator(".board-list tbody tr").count()
         page.locator("select[name=verdict]").select_option("reproduced")
         rows = page.locator(".board-list tbody tr:visible")
         assert 0 < rows.count() < all_rows
@@ -52,6 +54,17 @@ def test_scoreboard_reads_without_scripts(browser: Browser) -> None:
         page.goto(SCOREBOARD.as_uri())
         assert page.locator(".board-list tbody tr:visible").count() == rows
         assert not page.locator("#scoreboard-filters").is_visible()
+
+
+def test_scoreboard_shows_its_first_claims_and_all_at_a_press(browser: Browser) -> None:
+    with opened(browser, SCOREBOARD, DESK) as (page, wrong):
+        rows, shown = page.locator(".board-list tbody tr"), page.locator(".board-list tbody tr:visible")
+        first = shown.count()
+        assert 0 < first < rows.count()
+        page.get_by_role("button", name="Show all").press("Enter")
+        assert shown.count() == rows.count()
+        assert rows.nth(first).locator("a").first.evaluate("one => one === document.activeElement")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_scoreboard_is_few_screens_long(browser: Browser) -> None:
@@ -72,6 +85,23 @@ def test_figure_is_enlarged_by_keyboard_and_gives_the_focus_back(browser: Browse
     assert not wrong, "\n".join(wrong)
 
 
+def test_drawing_is_enlarged_and_scrolls_by_keyboard_and_one_that_moves_is_not(browser: Browser) -> None:
+    with opened(browser, DRAWN, PHONE) as (page, wrong):
+        page.locator(".drawing-whole").first.focus()
+        page.keyboard.press("Enter")
+        sheet = page.get_by_role("dialog").locator(".figure-sheet")
+        assert sheet.locator("svg.drawing").bounding_box()["width"] > PHONE["width"]
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('.figure-sheet').scrollLeft > 0")
+        page.keyboard.press("Escape")
+        assert page.locator(".drawing-whole").first.evaluate("one => one === document.activeElement")
+        assert page.url == DRAWN.as_uri()
+    with opened(browser, MOVED, PHONE) as (page, _):
+        assert page.locator(".moving-replaced svg.drawing").count() == 1
+        assert not page.locator(".moving-replaced .drawing-whole").count()
+    assert not wrong, "\n".join(wrong)
+
+
 def test_figure_has_a_version_for_every_reader(browser: Browser) -> None:
     shown = (
         "[...document.querySelectorAll('figure img')].find((one) => one.getClientRects().length).currentSrc"
@@ -85,6 +115,12 @@ def test_figure_has_a_version_for_every_reader(browser: Browser) -> None:
                 page.wait_for_function(f"{shown} !== ''")
                 seen.add(page.evaluate(shown))
     assert len(seen) == 4
+
+
+def test_equations_are_no_stops_of_the_tab_key(browser: Browser) -> None:
+    with opened(browser, CHAPTER, DESK) as (page, _):
+        stops = page.locator("mjx-container").evaluate_all("all => all.map((one) => one.tabIndex)")
+        assert stops and max(stops) < 0
 
 
 def test_answers_are_open_on_paper_and_nothing_is_left_to_press(browser: Browser) -> None:

@@ -215,7 +215,7 @@ def built(tmp_path, page):
         out = tmp_path / "html"
         (out / "chapters").mkdir(parents=True, exist_ok=True)
         (out / "chapters" / "scoreboard.html").write_text(page, encoding="utf-8")
-        app = {"outdir": out, "builder": SimpleNamespace(format="html")}
+        app = {"outdir": out, "builder": SimpleNamespace(name="html")}
         app["env"] = SimpleNamespace(found_docs={beside.PAGE})
         beside.write(SimpleNamespace(**{**app, **change}), exception)
         return {path.relative_to(out).as_posix() for path in out.rglob("*.*")} - {f"{beside.PAGE}.html"}
@@ -234,5 +234,5 @@ def test_the_build_writes_what_the_page_links_to(built, rows, soup, tmp_path):
 
 def test_nothing_is_written_where_there_is_no_page_to_say_it(built):
     assert built(exception=ValueError()) == set()
-    assert built(builder=SimpleNamespace(format="latex")) == set()
+    assert built(builder=SimpleNamespace(name="latex")) == set()
     assert built(env=SimpleNamespace(found_docs=set())) == set()
