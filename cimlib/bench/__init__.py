@@ -3,7 +3,8 @@
 - :mod:`~cimlib.bench.measurement`: the amplifiers of one chip, measured with an error; noise gains.
 - :mod:`~cimlib.bench.spice`: a network on hardware as a SPICE circuit, and ngspice's answer;
   :mod:`~cimlib.bench.layer` is one layer of it, :mod:`~cimlib.bench.netlist` writes its elements.
-- :mod:`~cimlib.bench.transient`: the same over time, with capacitors and switches: layers that are auto-zeroed.
+- :mod:`~cimlib.bench.transient`: the same over time, with capacitors and switches, of layers that are
+  auto-zeroed.
 """
 
 from cimlib.bench.layer import COMMON, STRUCTURES, Layer
@@ -24,7 +25,6 @@ __all__ = [
     "Layer",
     "Netlist",
     "Transient",
-
     "crossbar",
     "layers",
     "measured",

@@ -5,17 +5,19 @@ r"""Circuits that switch, as SPICE circuits over time: what sampling an error on
 ngspice integrate it. Nothing here knows an equation of :mod:`cimlib.circuits.auto_zero`, which the tests
 compare with what comes out. As in :mod:`cimlib.bench.spice` everything is in S, V, A, Ω, and F, C, s.
 
-**The order of the clocks matters** (derived). Until :attr:`Clocks.sample` the error is sampled. Then, one
-:attr:`Clocks.gap` after the other,
+**The order of the clocks matters** (derived, and tested). Until :attr:`Clocks.sample` the error is sampled.
+Then, one :attr:`Clocks.gap` after the other,
 
-1. the *sampling* switch opens, at the plate whose charge counts, while the other plate is still held at V_0:
-   what the switch leaves on the plate is on the capacitor, and so is what leaks from here on;
+1. the *sampling* switch opens, at the plate that floats from now on, while the other plate is still held at
+   V_0: what this switch leaves on the plate is on the capacitor, and so is what leaks from here on;
 2. the *clamp* opens, which held the other plate at V_0 (and an input that is not inverted);
 3. the *active* switch closes, between that plate and the column, and rows that had to rest are driven.
 
-A charge that arrives between 2 and 3 finds both plates floating. No current can leave the other plate, so
-none is on the capacitor: the amplifier does not see it, unless stray capacitances, which are none here, take
-it up. Had the clamp opened first, the capacitor would have lost what it sampled, in part.
+A charge that arrives between 2 and 3 finds both plates floating, and no current can leave the other one. It
+stays on the capacitance p of the amplifier's input, its ``gate``, and is on the capacitor once the column is
+there: it counts as any other does. In a circuit without any p it has nowhere to stay and goes through open
+switches: a part of it is never seen, an artefact, and so it is with what leaks in that gap. A gate takes part
+of the signal: the gain is A C/(C + p), and e/(1 + A) counts (C + p)/C times.
 """
 
 from __future__ import annotations
@@ -39,11 +41,10 @@ from cimlib.bench.spice import FAILED
 from cimlib.devices.effects import require
 
 ABORTED = f"{FAILED}|[Tt]imestep too small|aborted"
-# A follower of itself settles in less than any step, so nothing that rings; abstol of netlists is too small
-# for the currents of femtofarads in steps that are short.
+# nothing that rings; currents of femtofarads in short steps are not known to the abstol of other netlists
 ACCURACY = ".options reltol=1e-9 abstol=1e-12 vntol=1e-12 chgtol=1e-20 method=gear"
 
-Arrival = Literal["clamped", "floating", "active"]
+ARRIVALS = ("clamped", "floating", "active")
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,14 @@ class Clocks:
     sample: float = 400e-9
     gap: float = 1e-9
     hold: float = 600e-9
-    arrives: Arrival = "clamped"
+    arrives: Literal["clamped", "floating", "active"] = "clamped"
 
     def __post_init__(self) -> None:
         require(0 < self.sample < inf, "sample", self.sample, "0 < sample < ∞ (s)")
         require(0 < self.gap < inf, "gap", self.gap, "0 < gap < ∞ (s)")
         longer = 4 * self.gap < self.hold < inf
         require(longer, "hold", self.hold, f"4 gaps = {4 * self.gap:g} < hold < ∞ (s)")
-        places = ("clamped", "floating", "active")
-        require(self.arrives in places, "arrives", self.arrives, f"one of {list(places)}")
+        require(self.arrives in ARRIVALS, "arrives", self.arrives, f"one of {list(ARRIVALS)}")
 
     @property
     def stop(self) -> float:
@@ -95,24 +95,24 @@ class Transient(Netlist):
     """
 
     def __init__(
-        self,
-        stop: float,
-        step: float | None = None,
-        title: str = "switched crossbar circuit",
-        closed: float = 1e3,
-        opened: float = 1e15,
+        self, stop: float, step: float | None = None, closed: float = 1e3, opened: float = 1e15
     ) -> None:
-        super().__init__(title)
+        super().__init__("switched crossbar circuit")
         require(0 < stop < inf, "stop", stop, "0 < stop < ∞ (s)")
         self.stop, self.step = stop, stop / 1000 if step is None else step
         require(0 < self.step < inf, "step", self.step, "0 < step < ∞ (s)")
-        require(0 < closed < opened < inf, "(closed, opened)", (closed, opened), "0 < closed < opened < ∞ (Ω)")
-        self.model = f".model switch sw(vt=0.5 vh=0 ron={float(closed)!r} roff={float(opened)!r})"
+        ohms = (float(closed), float(opened))
+        require(0 < closed < opened < inf, "(closed, opened)", ohms, "0 < closed < opened < ∞ (Ω)")
+        self.model = f".model switch sw(vt=0.5 vh=0 ron={ohms[0]!r} roff={ohms[1]!r})"
 
     def __str__(self) -> str:
         step, stop = repr(float(self.step)), repr(float(self.stop))
         analysis = [self.model, ACCURACY, f".tran {step} {stop} 0 {step}", ".end", ""]
         return "\n".join([*self.lines, *analysis])
+
+    def _add(self, name: str, nodes: Sequence[str], value: str) -> None:
+        require("time" not in nodes, "node", "time", "another name: this is what the course calls its times")
+        super()._add(name, nodes, value)
 
     def capacitor(self, a: str, b: str, farad: float) -> None:
         """Capacitor between nodes ``a`` and ``b``, 0 < farad < ∞."""
@@ -143,26 +143,23 @@ def _course(points: Sequence[tuple[float, float]], unit: str) -> str:
 
 
 class _Sampling(Transient):
-    """A two-phase circuit: nodes ``v0``, and the clocks ``sample``, ``clamp`` and ``active``.
-
-    With ``inputs`` each amplifier gets a capacitor in series with its inverting input; the plate at the
-    amplifier is node ``<out>_g``, the other ``<out>_o``, and ``<out>_n`` an input that is not inverted and
-    not at V_0 by itself.
-    """
+    """A two-phase circuit: nodes ``v0``, and the clocks ``sample``, ``clamp`` and ``active``. With ``inputs``
+    each amplifier gets a capacitor at its inverting input: ``<out>_g`` is the plate at the amplifier,
+    ``<out>_o`` the other, ``<out>_n`` an input that is not inverted and not at V_0 by itself."""
 
     def __init__(
         self,
         v0: float,
         inputs: bool,
         farad: float,
+        gate: float,
         charge: Mapping[str, float],
         leakage: float,
         clocks: Clocks,
-        name: str,
     ) -> None:
-        super().__init__(clocks.stop, title=f"crossbar circuit in two phases, sampled at the {name}")
-        self.inputs, self.farad, self.leakage, self.clocks = inputs, farad, leakage, clocks
-        self.charge = charge
+        super().__init__(clocks.stop)
+        self.inputs, self.farad, self.gate, self.clocks = inputs, farad, gate, clocks
+        self.charge, self.leakage = charge, leakage
         self.source("v0", v0)
         for number, clock in enumerate(("sample", "clamp", "active")):
             level = float(clock != "active")
@@ -174,10 +171,14 @@ class _Sampling(Transient):
         return [(0.0, before), (edge - half, before), (edge + half, after)]
 
     def hold(self, plate: str, key: str) -> None:
-        """What comes to ``plate`` after it was sampled: the charge of ``key``, C, and the leakage, A."""
-        if charge := self.charge.get(key, 0.0):
-            number = {"clamped": 0, "floating": 1, "active": 2}[self.clocks.arrives]
-            start, rise = self.clocks.edge(number) + self.clocks.gap / 4, self.clocks.gap / 4
+        """The gate at ``plate``, and what comes there: the charge of ``key`` and the leakage."""
+        if self.gate:
+            self.capacitor(plate, "0", self.gate)
+        if charge := self.charge.get(key):
+            start, rise = (
+                self.clocks.edge(ARRIVALS.index(self.clocks.arrives)) + self.clocks.gap / 4,
+                self.clocks.gap / 4,
+            )
             top = (start + rise, charge / rise)
             self.drive("0", plate, [(0.0, 0.0), (start, 0.0), top, (start + 2 * rise, 0.0)])
         if self.leakage:
@@ -205,6 +206,7 @@ def two_phases(
     v0: float = 0.0,
     *,
     farad: float,
+    gate: float = 0.0,
     charge: Mapping[str, float] | None = None,
     leakage: float = 0.0,
     clocks: Clocks | None = None,
@@ -219,6 +221,7 @@ def two_phases(
             ``"output"``: one behind each output ``u<j>``; what it shows is node ``l0_s<j>``.
         v0: V, of node ``v0``.
         farad: every capacitor, F, 0 < farad < ∞.
+        gate: capacitance p at each plate that floats, F, ≥ 0.
         charge: C, that comes to the plate of an amplifier by its name (``"bp0"``), or of the capacitor behind
             an output by that of the output (``"u0"``); of the others none.
         leakage: current away from each of these plates, A.
@@ -237,9 +240,10 @@ def two_phases(
     charge = {} if charge is None else charge
     known = set(charge) <= names and all(map(isfinite, charge.values()))
     require(known, "charge", charge, f"finite (C), of some of {sorted(names)}")
+    require(0 <= gate < inf, "gate", gate, "0 ≤ gate < ∞ (F)")
     require(isfinite(leakage), "leakage", leakage, "finite (A)")
     clocks = Clocks() if clocks is None else clocks
-    circuit = _Sampling(v0, where == "input", farad, charge, leakage, clocks, where)
+    circuit = _Sampling(v0, where == "input", farad, gate, charge, leakage, clocks)
     rows = [f"x{i}" for i in range(len(voltage))]
     for row, volt in zip(rows, voltage, strict=True):
         if where == "input":
@@ -260,8 +264,7 @@ def waveforms(circuit: Transient, limit: float = 60.0) -> dict[str, NDArray[np.f
     """Course of the circuit by ngspice: ``"time"``, s, the voltage of every node, V, and the current
     ``i(v<node>)`` into every source, A, at the times that ngspice chose, (points,) each.
 
-    Raises ``RuntimeError`` with ngspice's own words if it is not installed or does not reach the end, or not
-    within ``limit``, s.
+    Raises ``RuntimeError``, in ngspice's words, if it is not there or does not reach the end in ``limit``, s.
     """
     if (program := shutil.which("ngspice")) is None:
         raise RuntimeError("ngspice is not on the path; install it (Debian: apt-get install ngspice)")
@@ -270,14 +273,13 @@ def waveforms(circuit: Transient, limit: float = 60.0) -> dict[str, NDArray[np.f
         source.write_text(str(circuit), encoding="utf-8")
         command = [program, "-n", "-b", "-r", str(raw), str(source)]
         try:
-            options = {"encoding": "utf-8", "errors": "replace", "timeout": limit}
-            run = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, **options)
+            run = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=limit)
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(f"ngspice did not reach the end of the transient in {limit:g} s") from error
         content = raw.read_bytes() if raw.exists() else b""
     header, _, data = content.partition(b"Binary:\n")
     names = re.findall(r"^\s+\d+\s+(\S+)\s+(?:time|voltage|current)", header.decode(), re.MULTILINE)
-    said = (run.stdout + run.stderr).strip()
+    said = (run.stdout + run.stderr).decode(errors="replace").strip()
     whole = names[:1] == ["time"] and len(data) > 0 and len(data) % (8 * len(names)) == 0
     values = np.frombuffer(data if whole else b"", dtype=np.float64).reshape(-1, max(len(names), 1))
     ended = whole and bool(np.isfinite(values).all()) and values[-1, 0] >= circuit.stop * (1 - 1e-9)
@@ -289,9 +291,6 @@ def waveforms(circuit: Transient, limit: float = 60.0) -> dict[str, NDArray[np.f
 
 def values_at(course: Mapping[str, NDArray[np.float64]], time: float) -> dict[str, float]:
     """Every value of ``course`` at ``time``, s, between two points of it. Raises ``ValueError`` outside."""
-    first, last = course["time"][[0, -1]].tolist()
-    require(first <= time <= last, "time", time, f"{first:g} … {last:g} (s)")
     times = course["time"]
-    return {
-        name: float(np.interp(time, times, values)) for name, values in course.items() if name != "time"
-    }
+    require(times[0] <= time <= times[-1], "time", time, f"{times[0]:g} … {times[-1]:g} (s)")
+    return {name: float(np.interp(time, times, values)) for name, values in course.items() if name != "time"}

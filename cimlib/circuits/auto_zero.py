@@ -119,7 +119,9 @@ class AutoZero(Circuit):
             require(0 <= value < inf, name, value, f"0 ≤ {name} < ∞ ({unit})")
         require(self.capacitor > 0, "capacitor", self.capacitor, "0 < capacitor ≤ ∞ (F)")
         held = self._quiet or self.capacitor < inf
-        require(held, "capacitor", self.capacitor, "0 < capacitor < ∞ (F), where charge, leakage or noise are")
+        require(
+            held, "capacitor", self.capacitor, "0 < capacitor < ∞ (F), where charge, leakage or noise are"
+        )
         lasting = self.leakage == 0 or self.hold > 0
         require(lasting, "hold", self.hold, "0 < hold < ∞ (s), where something leaks")
 
