@@ -5,8 +5,8 @@ r"""Circuits that switch, as SPICE circuits over time: what sampling an error on
 ngspice integrate it. Nothing here knows an equation of :mod:`cimlib.circuits.auto_zero`, which the tests
 compare with what comes out. As in :mod:`cimlib.bench.spice` everything is in S, V, A, Ω, and F, C, s.
 
-**The order of the clocks matters** (derived, and tested). Until :attr:`Clocks.sample` the error is sampled.
-Then, one :attr:`Clocks.gap` after the other,
+**The order of the clocks matters** (derived, and tested). Until ``Clocks.sample`` the error is sampled.
+Then, one ``Clocks.gap`` after the other,
 
 1. the *sampling* switch opens, at the plate that floats from now on, while the other plate is still held at
    V_0: what this switch leaves on the plate is on the capacitor, and so is what leaks from here on;

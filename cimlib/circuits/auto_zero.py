@@ -14,8 +14,9 @@ and of the error is left
 
 with d what the plate at the amplifier has risen by since: the charge q that the switch leaves on it, the
 leakage I out of it for the time t, the noise of the sampling. The output is that of an amplifier of the
-error e′, so all of it is multiplied by the noise gain n. The mean charge and the leakage leave a pair where
-the noise gains of its two sides are equal, and only there.
+error e′, so all of it is multiplied by the noise gain n. What all capacitors share, the mean charge and the
+leakage, cancels between the two converters of a pair where their noise gains are equal, and only there; that
+of the subtractor stays.
 
 **At the output** (correlated double sampling). One capacitor a column follows the layer's last amplifier.
 First every row is at :math:`V_0`, that of the bias too, and the other plate as well; then that plate is let
@@ -66,7 +67,7 @@ class AutoZero(Circuit):
 
     **What is auto-zeroed.** At the input every amplifier: converters, reference, subtractors, and behind the
     layer the follower and the comparator of every ReLU, with a capacitor each. A comparator is sampled as an
-    amplifier of the nominal gain with e = o, for :class:`OpAmp` gives it no other error. At the output the
+    amplifier of the nominal gain with e = o, for :class:`~.OpAmp` gives it no other error. At the output the
     layer alone, with one capacitor a column; comparators and followers behind it keep their errors, and what
     the capacitor drives has to be a gate, such as theirs, for its plate floats and is held by no rail.
 
@@ -77,8 +78,8 @@ class AutoZero(Circuit):
     *stand-in*, of the right size from amplifier to amplifier, that stays the same from input to input. It
     makes chips differ more than they would. :func:`~.fresh` draws it anew, but with it the whole chip.
 
-    Left out are the capacitance at the amplifier's input, which takes part of the signal, a mismatch of
-    leakages, noise that was not sampled, and settling.
+    Left out are a capacitance p of the amplifier's input (with it the gain is A C/(C + p), and e/(1 + A) is
+    (C + p)/C times as large), a mismatch of leakages, noise that was not sampled, and settling.
 
     Args:
         inner: the amplifiers, with their gain, offsets and rails.
@@ -95,7 +96,7 @@ class AutoZero(Circuit):
         temperature: T, K, ≥ 0, of the noise :math:`\sqrt{kT/C}` (2.04 mV for 1 fF at 300 K), **one normal
             draw per amplifier** (a column at the output); 0 is none.
 
-    Raises ``ValueError`` for values out of range, ``TypeError`` if ``inner`` is no :class:`OpAmp`, and
+    Raises ``ValueError`` for values out of range, ``TypeError`` if ``inner`` is no :class:`~.OpAmp`, and
     :meth:`check` as that does.
     """
 
