@@ -41,7 +41,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("t", "time since programming", "s", "Drift.t"),
     Symbol("t_0", "time of the first reading", "s"),
     Symbol(r"\nu", "exponent of the drift of a cell", "1", "PCM.exponent"),
-    Symbol("d", "vector (r,) of VeRA", "1", "VeRA.d"),
+    Symbol("d", "vector (r,) of VeRA; rise of a sampled voltage", "1; V", "VeRA.d, AutoZero.plate"),
     Symbol(r"\Lambda_b,\,\Lambda_d", "diagonal matrices of $b$ and $d$", "1"),
     Symbol(r"\tau", "share of the drift-free accuracy that a set has to keep", "1", "greedy(threshold=...)"),
     Symbol(r"\rho", "standard deviation of a drifted conductance, of its target", "1", "RelativeDrift.rho"),
@@ -77,10 +77,12 @@ SYMBOLS: tuple[Symbol, ...] = (
     Symbol("K", "bits of a cell", "1", "cell_bits"),
     Symbol("m", "level of a cell; magnitude of a column", "1", "DoRA.magnitude"),
     Symbol("p", "fraction of cells stuck; index of a row of weights", "1", "StuckAt.on, StuckAt.off"),
-    Symbol("q", "index of a physical row", "1", "Placement.rows"),
+    Symbol(
+        "q", "index of a physical row; charge left on a capacitor", "1; C", "Placement.rows, AutoZero.charge"
+    ),
     Symbol(r"\hat w", "weight that a chip makes of $w$", "1"),
     Symbol(r"\theta", r"logarithm of the factor by which a cell is off, $\sigma z$", "1"),
-    Symbol("C", "cost of a placement", "1", "row_costs"),
+    Symbol("C", "cost of a placement; capacitance", "1; F", "row_costs, AutoZero.capacitor"),
     Symbol(
         r"\alpha",
         "importance of a weight in the cost of a placement; factor of drift compensation",

@@ -202,7 +202,8 @@ def through(network, x, v0):
 
 
 def test_the_committed_circuits_are_those_of_the_grid():
-    assert sorted(GRID) == sorted(path.stem for path in FOLDER.glob("*.json"))
+    stems = [path.stem for path in FOLDER.glob("*.json")]
+    assert sorted(GRID) == sorted(stem for stem in stems if not stem.startswith("auto-zero-"))
     assert len(set(GRID)) == len(GRID) >= 30
 
 
