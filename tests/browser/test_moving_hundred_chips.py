@@ -6,6 +6,7 @@ from moved import moved, slide, state
 from playwright.sync_api import Browser
 
 from cimlib import Hardware, evaluate, load, program
+from cimlib.chip import interval
 from cimlib.devices import Gaussian
 from companion.moving import hundred_chips
 
@@ -27,7 +28,7 @@ def test_every_chip_of_the_page_gets_right_what_that_chip_of_the_library_does(
             # what is rounded in the page may turn a flower that lies on the line between two kinds
             assert (apart > 1e-9).sum() <= 1 and apart.max() <= FLOWER + 1e-9
             assert shown["mean"] == pytest.approx(found.mean, abs=0.05)
-            assert [shown["low"], shown["high"]] == pytest.approx(found.interval, abs=0.05)
+            assert [shown["low"], shown["high"]] == pytest.approx(interval(found.accuracy), abs=0.05)
 
 
 def test_a_stuck_cell_changes_its_chip_and_no_other(browser: Browser) -> None:
