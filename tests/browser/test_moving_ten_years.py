@@ -59,6 +59,20 @@ def test_the_lead_is_paired_and_the_words_tell_it(browser: Browser) -> None:
         assert f"{apart.mean():.1f} points more" in words and "10 chips" in words
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_more_and_less_are_said_only_where_ten_chips_tell(browser: Browser, cell: str) -> None:
+    params = experiments.resolve("drifted", {"scale": "desk", "cell": cell, "t": "undrifted"})
+    (fresh,) = records.select(records.read("drifted"), **vars(params)).accuracy
+    with moved(browser, PAGE, "ten-years") as place:
+        for age in AGES:
+            kept = at(place, cell, age)["kept"]
+            low, high = interval(recorded(cell, age, "dora") - np.array(fresh))
+            assert [kept["low"], kept["high"]] == pytest.approx([low, high], abs=1e-5)
+            told = place.locator(".moving-words").inner_text().split(", and ")[1]
+            stands = "points more" if low > 0 else "points less" if high < 0 else "no different"
+            assert stands in told and "-" not in told and "−0.0 " not in told
+
+
 def test_the_simpler_remedy_that_leads_changes_with_time_and_chips_drift_apart_behind_a_factor(
     browser: Browser,
 ) -> None:
