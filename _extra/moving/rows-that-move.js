@@ -131,7 +131,7 @@ moving.define("rows-that-move", (shown, data) => {
       moving.button("mend all cells", () => { broken.fill(0); draw(); }),
     ),
     map, words,
-    moving.note("Press a cell: it is stuck on, then stuck off, then works again. Orange: a broken cell, crossed if it cannot hold its weight. A row costs the sum of its squared errors, in squares of the largest weight and rounded; dashed: what that row of the array cost before. The other cell of each pair works, and is not shown."),
+    moving.note("Press a cell: it is stuck on, then stuck off, then works again. Orange: a broken cell, crossed if it cannot hold its weight. A row costs the sum of its squared errors, in squares of the largest weight (rounded); dashed: what that row of the array cost before. The other cell of each pair works, and is not shown."),
   );
   moving.walk(squares, columns, press);
   draw();

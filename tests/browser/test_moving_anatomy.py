@@ -76,7 +76,7 @@ def test_without_an_amplifier_current_runs_backwards_out_of_the_middle_column(br
         place.get_by_label("broken", exact=True).select_option("amplifiers")
         place.get_by_role("button").nth(7).hover()
         words = place.locator(".moving-words").inner_text()
-        assert "0.52 + 17.24 − 2.24 ≈ 15.52\xa0µA" in words and "In 2 of 9 cells" in words
+        assert "0.45 + 17.18 − 2.18 ≈ 15.45\xa0µA" in words and "In 2 of 9 cells" in words
 
 
 def test_a_stuck_cell_counts_with_the_voltage_of_its_row(browser: Browser) -> None:
