@@ -9,10 +9,12 @@ moving.define("anatomy", (shown, data) => {
     const text = String(+Math.abs(value).toFixed(digits));
     return value < 0 && +text !== 0 ? `−${text}` : text;
   };
-  const V = (value) => `${short(value, 3)} V`, fine = () => (broken === "amplifiers" ? 1 : 2);
-  const µA = (value) => `${short(value, fine())} µA`;
+  // Behind resistors numbers are rounded, and have two digits; behind amplifiers two digits tell them in full.
+  const V = (value) => `${short(value, 3)} V`, rounded = () => broken === "amplifiers";
+  const amount = (value) => (rounded() ? (+value.toFixed(2) + 0).toFixed(2).replace("-", "−") : short(value, 2));
+  const µA = (value) => `${amount(value)} µA`;
   const fixed = (value) => {
-    const size = Math.abs(value), digits = Math.abs(100 * size - Math.round(100 * size)) < 1e-6 ? 2 : fine() === 1 ? 3 : 4;
+    const size = Math.abs(value), digits = Math.abs(100 * size - Math.round(100 * size)) < 1e-6 ? 2 : rounded() ? 3 : 4;
     return `${value < -5e-4 ? "−" : ""}${size.toFixed(digits)} V`;
   };
 
@@ -104,12 +106,12 @@ moving.define("anatomy", (shown, data) => {
     });
 
     const say = (name, told) => make("span", { style: "display:block;margin-bottom:0.4em" }, make("strong", {}, name), ` ${told}`);
-    const terms = volts.map((_, each) => short(is.currents[each * columns + column], fine()));
-    const end = is.ends[column], sum = terms.join(" + ").replaceAll("+ −", "− ");
+    const terms = volts.map((_, each) => amount(is.currents[each * columns + column]));
+    const end = is.ends[column], equals = rounded() ? "≈" : "=", sum = terms.join(" + ").replaceAll("+ −", "− ");
     const seen = broken === "amplifiers" ? `(${fixed(volts[row])} − ${fixed(is.held[column])})` : V(volts[row]);
     words.replaceChildren(
-      say("Ohm", `The cell in ${name} passes ${seen} × ${is.g[at]} µS = ${µA(is.currents[at])}.`),
-      say("Kirchhoff", `Its column adds up to ${sum} = ${µA(end)}.`));
+      say("Ohm", `The cell in ${name} passes ${seen} × ${is.g[at]} µS ${equals} ${µA(is.currents[at])}.`),
+      say("Kirchhoff", `Its column adds up to ${sum} ${equals} ${µA(end)}.`));
     if (broken === "amplifiers") {
       const back = is.currents.filter((current) => current < -1e-9).length;
       words.append(say("No amplifier", `A resistor of ${data.feedback} µS lets the column rise to ${fixed(is.held[column])}, and each cell sees that much less. ` +
@@ -117,20 +119,25 @@ moving.define("anatomy", (shown, data) => {
     } else words.append(say("Amplifier", `It holds the column at 0 V and answers ${µA(-end)} ÷ ${data.feedback} µS = ${fixed(is.out[column])}.`));
     if (broken === "stuck") {
       const mine = chosen % columns, volt = volts[Math.floor(chosen / columns)], off = is.ends[mine] - was.ends[mine];
-      words.append(say("Stuck", `The chosen cell was asked for ${asked[chosen]} µS and holds ${high}. ` +
+      words.append(say("Stuck", `The cell that is chosen is the stuck one. It was asked for ${asked[chosen]} µS and holds ${high}. ` +
         (off < 1e-9 ? "Even its own column is right." : `Column ${mine + 1} is off by ${V(volt)} × ${high - asked[chosen]} µS = ${µA(off)}, the others are right.`)));
     }
   };
 
   const conductance = moving.slider({ label: "chosen cell", min: low, max: high, step: 5, value: asked[chosen], say: (v) => `${v} µS`, change: (v) => { asked[chosen] = v; draw(); } });
+  const inputs = volts.map((volt, row) => moving.slider({ label: `volts on row ${row + 1}`, min: 0, max: 0.5, step: 0.05, value: volt, say: V, change: (v) => { volts[row] = v; draw(); } }));
+  const breaks = moving.choice({ label: "broken", options: { nothing: "nothing", stuck: "the chosen cell", amplifiers: "the amplifiers" }, value: broken, change: (v) => { broken = v; draw(); } });
+  const again = moving.button("start again", () => {
+    inputs.forEach((input, row) => { input.value = volts[row] = data.volts[row]; });
+    data.cells.flat().forEach((value, at) => { asked[at] = value; });
+    breaks.value = broken = "nothing";
+    choose(0);
+  });
   moving.walk(squares, columns, (at) => squares[at].focus());
   shown.append(
-    moving.row(
-      ...volts.map((volt, row) => moving.slider({ label: `volts on row ${row + 1}`, min: 0, max: 0.5, step: 0.05, value: volt, say: V, change: (v) => { volts[row] = v; draw(); } })),
-      conductance,
-      moving.choice({ label: "broken", options: { nothing: "nothing", stuck: `the chosen cell, stuck at ${high} µS`, amplifiers: "the amplifiers: resistors instead" }, value: broken, change: (v) => { broken = v; draw(); } }),
-    ),
+    moving.row(...inputs, conductance, breaks),
     make("div", { style: "display:flex;flex-wrap:wrap;gap:0 1.2rem;align-items:center" }, chart, words),
+    moving.buttons(again),
     moving.note("Point at a cell, or choose one by click or arrow keys: its current, and its way down the column. Numbers on a column are running sums."),
   );
   draw();

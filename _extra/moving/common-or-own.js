@@ -2,8 +2,8 @@
 moving.define("common-or-own", (shown, data) => {
   const { make, set } = moving;
   const CELLS = {
-    pcm: { name: "Phase change (PCM)", ends: [-2.5, 2], tick: 1, how: "each weight comes to lose a part of itself, about the same part. One factor gives it back." },
-    "cmo, 2 %": { name: "CMO/HfOₓ ReRAM, written to within 2 %", ends: [-0.6, 0.9], tick: 0.3, how: "each weight comes to lose about the same amount, but no more than it has. No factor gives that back: large weights get too much of it, small ones too little." },
+    pcm: { name: "Phase change (PCM)", more: "", ends: [-2.5, 2], tick: 1, how: "each weight comes to lose a part of itself, about the same part. One factor gives it back." },
+    "cmo, 2 %": { name: "CMO/HfOₓ ReRAM", more: ", written to within 2 %", ends: [-0.6, 0.9], tick: 0.3, how: "each weight comes to lose about the same amount, but no more than it has. No factor gives that back: large weights get too much of it, small ones too little." },
   };
   const DONE = { none: "nothing done", global: "one factor a layer", mean: "the factor, then the mean repair" };
   const sizes = moving.unpacked(data.sizes, data.step);
@@ -37,7 +37,7 @@ moving.define("common-or-own", (shown, data) => {
     const share = (100 * shared ** 2) / (shared ** 2 + own ** 2);
     state = { cell, time: data.times[time], done, picked, common: shared, own, share, middle, mine };
 
-    const { ends: [lowest, highest], tick, name } = CELLS[cell];
+    const { ends: [lowest, highest], tick, name, more } = CELLS[cell];
     const y = (error) => BOTTOM - ((BOTTOM - TOP) * (error - lowest)) / (highest - lowest);
     plot.replaceChildren(text({ x: 6, y: 16, class: "second" }, "what a weight has gained or lost"),
       text({ x: WIDTH - 6, y: 310, "text-anchor": "end", class: "second" }, "size of the weight asked for (rms weight = 100 %)"));
@@ -63,7 +63,7 @@ moving.define("common-or-own", (shown, data) => {
     set(plot, { "aria-label": `Changes of ${sizes.length} weights against their sizes: the mean of ${data.chips} chips, from ${percent(Math.min(...middle))} to ${percent(Math.max(...middle))}, and chip ${picked}, from ${percent(Math.min(...mine))} to ${percent(Math.max(...mine))}` });
     set(bars, { "aria-label": `Two bars: common to all chips ${one(shared)} %, each chip's own ${one(own)} %; outlined, with nothing done: ${one(before[0])} and ${one(before[1])} %` });
     how.textContent = `${name}: ${CELLS[cell].how}`;
-    words.textContent = `${name}, ${data.times[time]} after programming, ${DONE[done]}. The error that is common to ${data.chips} chips is ${one(shared)} % of the weights, ` +
+    words.textContent = `${name}${more}, ${data.times[time]} after programming, ${DONE[done]}. The error that is common to ${data.chips} chips is ${one(shared)} % of the weights, ` +
       `each chip's own is ${one(own)} % (root mean square, all ${data.weights.toLocaleString("en")} weights of the layer). ` + {
         none: `Of the squared error ${Math.round(share)} % is common.`,
         global: `Of the squared error ${Math.round(share)} % is common. With nothing done they are ${one(before[0])} and ${one(before[1])} %. The factor multiplies each chip's own errors, too.`,

@@ -118,7 +118,7 @@ moving.define("rows-that-move", (shown, data) => {
     state = { weights: data.weights, broken: [...broken], order: [...order], cost: now, came, best: least, mean, worst: Math.max(...costs), wrong };
     const say = (value) => value.toFixed(2);
     words.textContent = !stuck ? "No cell is broken: the rows cost nothing, whatever their order." :
-      `${stuck} of ${broken.length} cells ${stuck === 1 ? "is" : "are"} broken. As the rows come, they cost ${say(came)}` + (moved(order) ? `; in the order ${order.map((row) => letters[row]).join(", ")} they cost ${say(now)}. ` : ". ") +
+      `${stuck} of ${broken.length} cells ${stuck === 1 ? "is" : "are"} broken. As the rows come, they cost about ${say(came)}` + (moved(order) ? `; in the order ${order.map((row) => letters[row]).join(", ")} they cost about ${say(now)}. ` : ". ") +
       (now < least + 1e-9 ? `No order costs less; the ${every.length} orders cost ${say(mean)} on average. ` : `The best order would cost ${say(least)}. `) +
       `${wrong || "No"} ${wrong > 1 ? "weights are" : "weight is"} off by more than a quarter of the largest.`;
   };
@@ -131,7 +131,7 @@ moving.define("rows-that-move", (shown, data) => {
       moving.button("mend all cells", () => { broken.fill(0); draw(); }),
     ),
     map, words,
-    moving.note("Press a cell: it is stuck on, then stuck off, then works again. Orange: a broken cell, crossed if it cannot hold its weight. A row costs the sum of its squared errors, in squares of the largest weight; dashed: what that row of the array cost before. The other cell of each pair works, and is not shown."),
+    moving.note("Press a cell: it is stuck on, then stuck off, then works again. Orange: a broken cell, crossed if it cannot hold its weight. A row costs the sum of its squared errors, in squares of the largest weight (rounded); dashed: what that row of the array cost before. The other cell of each pair works, and is not shown."),
   );
   moving.walk(squares, columns, press);
   draw();

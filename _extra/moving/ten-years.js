@@ -6,7 +6,8 @@ moving.define("ten-years", (shown, data) => {
     batchnorm: ["BatchNorm", "anew", "measured"], dora: ["DoRA,", "r = 2", "array"],
   };
   const SAID = { none: "nothing", global: "one factor a layer", batchnorm: "BatchNorm anew", dora: "DoRA" };
-  const CELLS = { pcm: "Phase change (PCM)", "cmo, 2 %": "CMO/HfOₓ ReRAM, written to within 2 %" };
+  const CELLS = { pcm: "Phase change (PCM)", "cmo, 2 %": "CMO/HfOₓ ReRAM" };
+  const TOLD = { pcm: CELLS.pcm, "cmo, 2 %": `${CELLS["cmo, 2 %"]}, written to within 2 %` };
   const SHORT = ["1 s", "1 h", "1 d", "1 mo", "1 y", "10 y"];
   const T = 2.262157; // Student's t, 95 %, ten chips
   const last = data.times.length - 1, chips = data.cells.pcm.undrifted.length;
@@ -16,8 +17,15 @@ moving.define("ten-years", (shown, data) => {
     const mean = moving.mean(values), half = (T * moving.spread(values)) / Math.sqrt(values.length);
     return { mean, low: mean - half, high: mean + half };
   };
-  const one = (value) => value.toFixed(1);
-  const range = ({ low, high }) => `${one(low)} to ${one(high)}`;
+  const one = (value, digits = 1) => (+value.toFixed(digits) + 0).toFixed(digits).replace("-", "−"); // no −0.0
+  const range = ({ low, high }, digits = 1) => `${one(low, digits)} to ${one(high, digits)}`;
+  // How values stand to others, pair by pair; an end near 0 has two digits, which tell its side.
+  const against = (pairs, other) => {
+    const { mean, low, high } = pairs, digits = Math.min(Math.abs(low), Math.abs(high)) < 0.05 ? 2 : 1;
+    if (low > 0) return `${one(mean, digits)} points more than ${other} (${range(pairs, digits)})`;
+    if (high < 0) return `${one(-mean, digits)} points less than ${other} (${range({ low: -high, high: -low }, digits)})`;
+    return `no different from ${other} as far as ${chips} chips tell (${range(pairs, digits)} points)`;
+  };
   const ways = Object.keys(NAMES);
   const colour = (way) => `var(--${NAMES[way][2]})`;
 
@@ -51,8 +59,9 @@ moving.define("ten-years", (shown, data) => {
     const now = Object.fromEntries(ways.map((way) => [way, sample(read[way][at])]));
     const simple = now.global.mean > now.batchnorm.mean ? "global" : "batchnorm";
     const lead = sample(read.dora[at].map((value, chip) => value - read[simple][at][chip]));
+    const kept = sample(read.dora[at].map((value, chip) => value - undrifted[chip]));
     const accuracies = Object.fromEntries(ways.map((way) => [way, read[way][at]]));
-    state = { cell, time: data.times[at], picked, accuracies, now, simple, lead };
+    state = { cell, time: data.times[at], picked, accuracies, now, simple, lead, kept };
 
     frame(curves);
     curves.append(text({ x: LEFT, y: 16, class: "second" }, "mean accuracy, against time"),
@@ -62,7 +71,7 @@ moving.define("ten-years", (shown, data) => {
     SHORT.forEach((name, step) => curves.append(text({ x: x(step), y: BOTTOM + 18, "text-anchor": "middle", class: "second", style: step === at ? "fill:var(--ink);font-weight:bold" : "" }, name)));
     const inside = make("svg:svg", { x: 0, y: 0, width: WIDTH, height: BOTTOM, viewBox: `0 0 ${WIDTH} ${BOTTOM}` });
     const path = (steps, means, style) => inside.append(make("svg:polyline", { points: steps.map((step, k) => `${x(step)},${y(means[k])}`).join(" "), style: `fill:none;stroke-width:2;${style}` }));
-    if (bound) path(bound.times.map((time) => data.times.indexOf(time)), bound.read.map(moving.mean), "stroke:var(--ink);stroke-width:1.2;stroke-dasharray:8 3 2 3");
+    if (bound) path(bound.times.map((time) => data.times.indexOf(time)), bound.read.map(moving.mean), "stroke:var(--ink);stroke-width:1.6;stroke-dasharray:11 8 2 8");
     curves.append(inside);
     for (const way of ways) {
       path(data.times.map((_, step) => step), read[way].map(moving.mean), `stroke:${colour(way)}`);
@@ -91,9 +100,9 @@ moving.define("ten-years", (shown, data) => {
     const told = ways.map((way) => `${SAID[way]} ${one(now[way].mean)} %`).join(", ");
     set(curves, { "aria-label": `Four curves of mean accuracy over the logarithm of time, with a line at ${data.times[at]}: ${told}` });
     set(strip, { "aria-label": `A dot for each of ${chips} chips under each remedy, chip ${picked} with a ring: ${ways.map((way) => `${SAID[way]} ${one(read[way][at][picked])} %`).join(", ")}` });
-    words.textContent = `${CELLS[cell]}, ${data.times[at]} after programming; means of ${chips} chips, with 95 % intervals. With nothing done: ${one(now.none.mean)} % (${range(now.none)}). ` +
+    words.textContent = `${TOLD[cell]}, ${data.times[at]} after programming; means of ${chips} chips, with 95 % intervals. With nothing done: ${one(now.none.mean)} % (${range(now.none)}). ` +
       `Of the simpler two remedies ${SAID[simple]} has the higher mean, ${one(now[simple].mean)} % (${range(now[simple])}). ` +
-      `DoRA has ${one(now.dora.mean)} % (${range(now.dora)}), chip by chip ${one(lead.mean)} points more than that (${range(lead)}). ` +
+      `DoRA has ${one(now.dora.mean)} % (${range(now.dora)}). Chip by chip that is ${against(lead, SAID[simple])}, and ${against(kept, "the same chips just programmed")}. ` +
       `Chip ${picked}, with a ring, had ${one(undrifted[picked])} % just programmed; now ${one(read.global[at][picked])} % with the factor, ` +
       `${one(read.batchnorm[at][picked])} % with BatchNorm, ${one(read.dora[at][picked])} % with DoRA.`;
   };

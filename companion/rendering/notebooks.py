@@ -1,8 +1,8 @@
 """A chapter's notebook as its reader takes it away: plain Markdown, which Jupyter shows without the book.
 
-Roles, directives and labels of MyST become words; glued values are those of the notebook's own outputs, and
-drawings travel in their cells. The page's download button offers this notebook, and so do the zips of
-``make zips``.
+Roles, directives, labels and links without text of MyST become words; glued values are those of the
+notebook's own outputs, and drawings travel in their cells. The page's download button offers this notebook,
+and so do the zips of ``make zips``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Cell = dict[str, Any]
 ROLE = re.compile(r"\{([a-z][\w:+.-]*)\}(`+)(.+?)\2", re.DOTALL)
 FENCE = re.compile(r"^(:{3,}|`{3,})\{([\w:-]+)\}([^\n]*)\n(.*?)^\1[ ]*$", re.DOTALL | re.MULTILINE)
 OPTION = re.compile(r"\A:([\w-]+):[ ]*([^\n]*)\n")
+LINK = re.compile(r"(?<!!)\[\]\(([^()\s]+)\)")
 EQUATION = re.compile(r"^\$\$ ?\(([\w-]+)\)[ ]*$", re.MULTILINE)
 NAMED = re.compile(r"^:name: (\S+)", re.MULTILINE)
 EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>\Z", re.DOTALL)
@@ -67,10 +68,11 @@ def glued(notebook: Cell) -> dict[str, str]:
 
 
 def raw(notebook: Cell) -> list[str]:
-    """Roles and directives that a notebook still shows as they are written."""
+    """Roles, directives and links without text that a notebook still shows as they are written."""
     texts = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
     texts += [text for cell in notebook["cells"] for text in _texts(cell)]
-    return [found[0] for text in texts for kind in (ROLE, FENCE, EQUATION) for found in kind.finditer(text)]
+    kinds = ROLE, FENCE, LINK, EQUATION
+    return [found[0] for text in texts for kind in kinds for found in kind.finditer(text)]
 
 
 class _Words:
@@ -87,6 +89,7 @@ class _Words:
     def __call__(self, text: str) -> str:
         text = FENCE.sub(self._directive, text)
         text = EQUATION.sub(lambda found: rf"\tag{{{self.equations[found[1]]}}}" + "\n$$", text)
+        text = LINK.sub(lambda found: f"*{title(self.book, found[1])}*", text)
         return ROLE.sub(self._role, text)
 
     def _role(self, found: re.Match[str]) -> str:

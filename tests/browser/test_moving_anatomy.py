@@ -76,7 +76,7 @@ def test_without_an_amplifier_current_runs_backwards_out_of_the_middle_column(br
         place.get_by_label("broken", exact=True).select_option("amplifiers")
         place.get_by_role("button").nth(7).hover()
         words = place.locator(".moving-words").inner_text()
-        assert "0.5 + 17.2 − 2.2 = 15.5\xa0µA" in words and "In 2 of 9 cells" in words
+        assert "0.45 + 17.18 − 2.18 ≈ 15.45\xa0µA" in words and "In 2 of 9 cells" in words
 
 
 def test_a_stuck_cell_counts_with_the_voltage_of_its_row(browser: Browser) -> None:
@@ -87,3 +87,13 @@ def test_a_stuck_cell_counts_with_the_voltage_of_its_row(browser: Browser) -> No
         assert state(place)["ends"] == pytest.approx([22 + 0.4 * (100 - 20), 34, 30])
         slide(place, "volts on row 2", 0)
         assert "Even its own column is right" in place.locator(".moving-words").inner_text()
+
+
+def test_starting_again_gives_back_the_numbers_of_the_drawing(browser: Browser) -> None:
+    with moved(browser, "intro", "anatomy") as place:
+        before, shown = state(place), place.locator("svg").inner_html()
+        setting(place, 0)
+        place.get_by_label("broken", exact=True).select_option("amplifiers")
+        place.get_by_role("button", name="start again").click()
+        assert state(place) == before and place.locator("svg").inner_html() == shown
+        assert place.get_by_label("broken", exact=True).input_value() == "nothing"

@@ -22,11 +22,11 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def recorded(cell: str, age: str, way: str) -> NDArray[np.float64]:
-    """Accuracy of each chip in the record."""
+def recorded(cell: str, age: str, way: str, column: str = "accuracy") -> NDArray[np.float64]:
+    """Accuracy of each chip in the record, or what else it holds in this column."""
     params = experiments.resolve("drifted", {"scale": "desk", "cell": cell, "t": age, **WAYS[way]})
-    (accuracy,) = records.select(records.read("drifted"), **vars(params)).accuracy
-    return np.array(accuracy)
+    (found,) = records.select(records.read("drifted"), **vars(params))[column]
+    return np.array(found)
 
 
 def at(place: Locator, cell: str, age: str) -> dict[str, Any]:
@@ -57,6 +57,19 @@ def test_the_lead_is_paired_and_the_words_tell_it(browser: Browser) -> None:
         assert [lead["low"], lead["high"]] == pytest.approx(interval(apart), abs=1e-5)
         words = place.locator(".moving-words").inner_text()
         assert f"{apart.mean():.1f} points more" in words and "10 chips" in words
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_more_and_less_are_said_only_where_ten_chips_tell(browser: Browser, cell: str) -> None:
+    fresh = recorded(cell, "10 years", "none", "undrifted")
+    with moved(browser, PAGE, "ten-years") as place:
+        for age in AGES:
+            kept = at(place, cell, age)["kept"]
+            low, high = interval(recorded(cell, age, "dora") - fresh)
+            assert [kept["low"], kept["high"]] == pytest.approx([low, high], abs=1e-5)
+            told = place.locator(".moving-words").inner_text().split(", and ")[1]
+            stands = "points more" if low > 0 else "points less" if high < 0 else "no different"
+            assert stands in told and "-" not in told and "−0.0 " not in told
 
 
 def test_the_simpler_remedy_that_leads_changes_with_time_and_chips_drift_apart_behind_a_factor(

@@ -20,6 +20,7 @@ TEXT = """# First
 It is {glue:text}`gain:s` by {eq}`eq-one`, see {numref}`fig-cell`, {numref}`fig-two` and {doc}`second`
 {from}`derived here`, in {ref}`sec-rules`, {term}`cells <cell>`, {py:func}`~cimlib.fit`,
 {py:mod}`cimlib.chip`. {cite:t}`one2020` and others {cite}`two,site`; {numref}`fig-far`.
+More in [](second).
 
 $$
 a = b
@@ -56,6 +57,7 @@ TOLD = """# First
 It is +3 by (1), see figure 1, figure 2 and *The second*
 [derived here], in *The rules*, cells, `fit`,
 `cimlib.chip`. One et al. [2020] and others [Two, 2021; A Site]; a figure of *The second*.
+More in *The second*.
 
 $$
 a = b
