@@ -110,7 +110,7 @@ moving.define("amplifier-chain", (shown, data) => {
       say("Equation", `${sigma} mV × √(${tenth(n[0])}² + ${tenth(n[1])}² + 2²) = ${mV(predicted)}, with perfect gain and no rails.` +
         (Math.abs(still) < 0.5 ? "" : ` A low gain leaves an error even without offsets: with equal inputs an amplifier puts out ${((data.ground + data.at_zero) / 1000).toFixed(4)} V, not ${data.ground / 1000} V. Here that moves the output by ${mV(still)}.`)),
       say(`${data.chips} chips`, `At a signal of ${mV(signal)} they are off by ${mV(moving.mean(errors))} on average. The standard deviation is ${mV(spread)}${wide}: ` +
-        `${Math.round((100 * spread) / SPAN)} % of the span of ${SPAN} mV.${slope < 0.985 ? ` With a gain of ${grouped(gain)} a small signal comes out at ${Math.round(100 * slope)} % of its size.` : ""}` +
+        `${grouped(Math.round((100 * spread) / SPAN))} % of the span of ${SPAN} mV.${slope < 0.985 ? ` With a gain of ${grouped(gain)} a small signal comes out at ${Math.round(100 * slope)} % of its size.` : ""}` +
         (stuck ? ` On ${stuck} chip${stuck > 1 ? "s" : ""} an amplifier is at a rail, and no longer answers to its inputs.` : "")),
       say(`Chip ${chip}`, `Its output, ${Math.abs(out[2]) > 600 ? "at the arrow" : "the thick line"}, is off by ${signed(errors[chip])} mV.`));
   };
