@@ -7,6 +7,9 @@ moving.define("feedback-or-temperature", (shown, data) => {
   let most = 80;
   let at = data.spreads.findIndex(({ sigma }) => sigma === 0.25), method = "ovf", guess = null, revealed = false;
 
+  // Below the method, those first that ran at every spread.
+  const ORDER = ["temperature", "start", "feedback", "passes"];
+
   // Each part: what is asked, what was trained without the others, and its name in the data.
   const parts = () => ({
     feedback: { asked: "the feedback that it subtracts", tried: `${NAMES[method]} without feedback (β = 0), all else kept`, key: `${method}, β = 0` },
@@ -16,35 +19,48 @@ moving.define("feedback-or-temperature", (shown, data) => {
   });
 
   const one = (value) => value.toFixed(1).replace("-", "−");
-  const counted = (n) => (n === 1 ? "one training" : `n = ${n}`);
+  const counted = (n) => (n === 1 ? "one training" : `n\u00a0=\u00a0${n}`);
   const between = ({ low, high }) => (low === null ? "" : `, 95 % interval ${one(low)} to ${one(high)}`);
   const gained = (found) => `${one(found.mean)} points (${counted(found.n)}${between(found)})`;
 
-  // How a way to train lies to the method, in pairs: decided as the ledger decides, to a point.
+  // How a way to train lies to the method, in pairs with the same seed: decided as the ledger decides, within a point.
   const than = (key) => data.spreads[at].than[method][key];
   const enough = (key) => than(key).n >= data.enough && than(key).low > -1;
+  const verdict = (key, words) => {
+    const { n } = than(key);
+    if (enough(key)) return `${words}, within a point. `;
+    return `Undecided at this spread${n < data.enough ? `, whatever the interval: the ledger asks for ${WORDS[data.enough]} trainings in pairs, and has ${WORDS[n]}` : ""}. `;
+  };
+
+  // Where one of the two has more trainings, its mean is told again, over those that both have.
+  const shared = (key) => {
+    const { n, mean } = than(key), { gains } = data.spreads[at], own = gains[key], whole = gains[method];
+    if (own.n === whole.n) return null;
+    return n === whole.n ? { own: whole.mean + mean, whole: whole.mean } : { own: own.mean, whole: own.mean - mean };
+  };
   const against = (key) => {
-    const found = than(key), { n, mean } = found;
+    const found = than(key), { n, mean } = found, both = shared(key), name = NAMES[method];
     if (!n) return "";
-    const open = n < data.enough ? ` With ${WORDS[n]} training${n > 1 ? "s" : ""} that decides nothing; the book asks for ${WORDS[data.enough]}.` : "";
-    return `Training by training that is ${one(Math.abs(mean))} points ${mean < 0 ? "less" : "more"} than ${NAMES[method]} ` +
-      `(${counted(n)}${between(found)}).${open}`;
+    const by = `${one(Math.abs(mean))} points ${mean < 0 ? "less" : "more"}`;
+    if (!both) return `Training by training that is ${by} than ${name} (${counted(n)}${between(found)}).`;
+    return `Compared with ${name} are the trainings that both have, with the same seeds: ${counted(n)}. ` +
+      `Over those it gains ${one(both.own)} points, and ${name} ${one(both.whole)}. That is ${by}${between(found)}.`;
   };
   const elsewhere = (key) => data.spreads.filter(({ gains }) => gains[key].n).map(({ sigma }) => sigma).join(" and ");
 
   const answers = () => {
     const { gains } = data.spreads[at], name = NAMES[method], { key } = parts()[guess], found = gains[key];
     const alone = `Temperature 4 alone, with no feedback and one pass a batch, gains ${gained(gains.temperature)}. ${against("temperature")}`;
-    const lead = (words) => `${enough("temperature") ? words : "Undecided at this spread"}. `;
+    const lead = (words) => verdict("temperature", words);
     const run = (what, rest) => (found.n ? `${what} gains ${gained(found)}${rest}` : `${what} was not run at this spread, but at σ = ${elsewhere(key)}.`);
     return {
-      feedback: () => `The feedback? ${lead("Not needed, to a point")}${alone} ` +
+      feedback: () => `The feedback? ${lead("Not needed")}${alone} ` +
         run(`${name} with its feedback taken away, and all else kept,`, "."),
-      temperature: () => `The temperature? ${lead("Enough by itself, to a point")}${alone}`,
-      passes: () => `More passes? ${lead("Not needed, to a point")}${alone} ` + (key ?
+      temperature: () => `The temperature? ${lead("Enough by itself")}${alone}`,
+      passes: () => `More passes? ${lead("Not needed")}${alone} ` + (key ?
         run("Training with four passes, and neither feedback nor temperature,", ": undecided.") :
         "IRS, too, makes one pass of the network."),
-      start: () => `A smaller start? ${enough(key) ? "Enough by itself, to a point" : "Undecided at this spread"}. Alone, at temperature 1, ` +
+      start: () => `A smaller start? ${verdict(key, "Enough by itself")}Alone, at temperature 1, ` +
         `it gains ${gained(found)}. ${against(key)} To Adam a temperature of four is this start, and a last layer that learns four times slower.`,
     }[guess]();
   };
@@ -89,6 +105,7 @@ moving.define("feedback-or-temperature", (shown, data) => {
     const { sigma, noise, gains } = data.spreads[at], whole = gains[method];
     most = widest(data.spreads[at]) > 20 ? 80 : 20;
     state = { sigma, method, guess, revealed, noise: noise.mean, gain: whole.mean };
+    if (revealed) state.shared = shared(guess === "start" ? parts().start.key : "temperature");
     if (revealed) state.parts = Object.fromEntries(Object.entries(parts()).map(([name, { key }]) => [name, gains[key] ?? null]));
 
     chart.replaceChildren();
@@ -96,9 +113,11 @@ moving.define("feedback-or-temperature", (shown, data) => {
       chart.append(text(points, { x: x(points), y: 5 * ROW + 18, "text-anchor": "middle", class: "second" }));
     chart.append(text("points gained over noise alone", { x: WIDTH / 2, y: 5 * ROW + 35, "text-anchor": "middle", class: "second" }));
     row(0, method === "ovf" ? "OVF: feedback, temperature 4, four passes" : "IRS: feedback from heads, temperature 4", whole, "var(--array)", false);
-    Object.entries(parts()).forEach(([name, { tried, key }], number) =>
-      row(number + 1, tried, revealed ? (key ? gains[key] : { n: 0 }) : null, name === guess ? "var(--measured)" : "var(--circuit)", name === guess,
-        key ? `not run here, but at σ = ${elsewhere(key)}` : ""));
+    ORDER.forEach((name, number) => {
+      const { tried, key } = parts()[name], picked = name === guess;
+      row(number + 1, tried, revealed ? (key ? gains[key] : { n: 0 }) : null, picked ? "var(--measured)" : "var(--circuit)", picked,
+        key ? `not run here, but at σ = ${elsewhere(key)}` : "");
+    });
 
     const told = Object.values(parts()).filter(({ key }) => gains[key]?.n).map(({ tried, key }) => `${tried}: ${one(gains[key].mean)}`);
     moving.set(chart, { "aria-label": `Points gained over noise alone, a dot a training. ${NAMES[method]}: ${one(whole.mean)}. ${revealed ? told.join(". ") : "The four others are still hidden"}.` });

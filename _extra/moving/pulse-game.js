@@ -29,6 +29,7 @@ moving.define("pulse-game", (shown, data) => {
   const now = () => walk[walk.length - 1];
   const target = () => TARGETS[goal];
   const meets = (g) => Math.abs(g - target()) <= NEAR;
+  const counted = (count) => `${count} pulse${count === 1 ? "" : "s"}`;
   const one = (up) => {
     const g = pulse(now(), up) + (noise ? noise * span * normal() : 0);
     walk.push(Math.min(high, Math.max(low, g)));
@@ -137,12 +138,12 @@ moving.define("pulse-game", (shown, data) => {
     chart.replaceChildren();
     drawCurve(middle);
     drawWalk(middle);
-    chart.setAttribute("aria-label", `Conductance of the cell, from ${walk[0].toFixed(1)} µS over ${sent} pulses to ${g.toFixed(1)} µS; the target is ${target()} µS`);
+    chart.setAttribute("aria-label", `Conductance of the cell, from ${walk[0].toFixed(1)} µS over ${counted(sent)} to ${g.toFixed(1)} µS; the target is ${target()} µS`);
     const off = g - target();
     const met = reached === null ? `The target is ${Math.abs(off).toFixed(1)} µS ${off > 0 ? "below" : "above"}.`
-      : `Target reached with ${reached} pulses; ${least} are enough${noise ? " without noise" : ""}.${meets(g) ? "" : " The cell has left it since."}`;
+      : `Target reached with ${counted(reached)}; ${least} ${least === 1 ? "is" : "are"} enough${noise ? " without noise" : ""}.${meets(g) ? "" : " The cell has left it since."}`;
     words.textContent = (paired === null ? "" : `Fifty pulses up and fifty down took the cell from ${paired.toFixed(1)} to ${g.toFixed(1)} µS. `) +
-      `${sent ? `${sent} pulses sent, ${ups} up and ${sent - ups} down` : "No pulse sent"}: ${g.toFixed(1)} µS. ` +
+      `${sent ? `${counted(sent)} sent, ${ups} up and ${sent - ups} down` : "No pulse sent"}: ${g.toFixed(1)} µS. ` +
       `Here a pulse up adds ${to.up.toFixed(1)} µS${noise ? " on average" : ""}, one down takes ${to.down.toFixed(1)} µS. ${met}`;
   };
 
@@ -154,7 +155,7 @@ moving.define("pulse-game", (shown, data) => {
       moving.slider({ label: "start", min: low, max: high, step: 1, value: start, say: (v) => `${v} µS`, change: (v) => { start = v; anew(); } }),
       moving.slider({ label: "noise of a pulse", min: 0, max: 0.03, step: 0.005, value: noise, say: (v) => (v ? `${(100 * v).toFixed(1)} %` : "none"), change: (v) => { noise = v; draw(); } }),
     ),
-    moving.note("Bring the cell to the target with as few pulses as you can."),
+    moving.note(`Bring the cell to the target with as few pulses as you can. Within ${NEAR} µS counts as reached.`),
     chart,
     moving.buttons(
       moving.button("1 up", () => send(1, true)), moving.button("1 down", () => send(1, false)),

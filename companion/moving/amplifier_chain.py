@@ -40,7 +40,8 @@ def draws(chip: int) -> list[float]:
 
 
 def data() -> dict[str, Any]:
-    """Draws (chips, 3), and the circuit of the book: span, rails and output at zero input, mV from V_0."""
+    """Draws (chips, 3), and the circuit of the book: span, rails and output at zero input, mV from V_0, which
+    is ``ground``."""
     return {
         "rows": ROWS,
         "gains": GAINS,
@@ -49,6 +50,7 @@ def data() -> dict[str, Any]:
         "draws": packed([draws(chip) for chip in range(CHIPS)], STEP),
         "span": round(1000 * SPAN),
         "rails": [round(1000 * (rail - V_0)) for rail in RAILS],
+        "ground": round(1000 * V_0),
         "at_zero": round(1000 * (AT_ZERO - V_0), 3),
         "load": G_LOAD,
     }

@@ -80,6 +80,25 @@ def test_a_low_gain_makes_a_signal_smaller_and_the_rails_hold_it(browser: Browse
         assert np.abs(outputs).max() == pytest.approx(450)
 
 
+def test_a_low_gain_leaves_an_error_without_offsets_and_the_words_say_why(browser: Browser) -> None:
+    with moved(browser, PAGE, NAME) as place:
+        assert "0.4859" not in place.locator(".moving-words").inner_text()
+        turn(place, 5, 0.1, 0, 10, 0, True)
+        found = state(place)
+        assert [out[2] for out in found["outputs"]] == pytest.approx([found["still"]] * len(found["outputs"]))
+        said = place.locator(".moving-words").inner_text().replace("\u00a0", " ")
+        assert f"puts out {AT_ZERO} V, not {amplifier_chain.V_0} V" in said
+        assert f"moves the output by −{-found['still']:.0f} mV" in said
+
+
+def test_without_rails_an_output_beyond_the_plot_is_an_arrow_with_its_value(browser: Browser) -> None:
+    with moved(browser, PAGE, NAME) as place:
+        chart = place.locator("svg").nth(1)
+        turn(place, 785, 0.1, 30, 1369, 350, False)
+        output = state(place)["outputs"][state(place)["chip"]][2]
+        assert output < -600 and f"−{-output:,.0f}" in str(chart.text_content())
+
+
 def test_another_chip_has_offsets_of_its_own(browser: Browser) -> None:
     with moved(browser, PAGE, NAME) as place:
         before = place.locator("svg").first.get_attribute("aria-label")

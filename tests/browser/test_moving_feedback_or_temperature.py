@@ -54,6 +54,22 @@ def test_every_dot_and_every_interval_is_of_the_records(browser: Browser, method
                     assert [told["low"], told["high"]] == pytest.approx(interval(found.to_numpy()), abs=0.001)
 
 
+def test_means_that_are_compared_are_of_the_same_trainings(browser: Browser) -> None:
+    with moved(browser, "chapters/negative_feedback", "feedback-or-temperature") as place:
+        place.get_by_label(ALONE).check()
+        place.get_by_role("button", name="Show what each part gains").click()
+        assert state(place)["shared"] is None  # at σ = 0.25 both have ten
+        slide(place, "spread σ of a cell", SPREADS.index(0.3))
+        alone, whole = gains(0.3, PARTS["temperature"]), gains(0.3, METHODS["ovf"])
+        both = alone.index.intersection(whole.index)
+        shared = state(place)["shared"]
+        assert shared["own"] == pytest.approx(alone[both].mean(), abs=0.001)
+        assert shared["whole"] == pytest.approx(whole[both].mean(), abs=0.001)
+        said = place.locator(".moving-words").last.inner_text()
+        assert "with the same seeds: n = 3" in said.replace("\u00a0", " ")
+        assert "the ledger asks for five trainings in pairs, and has three" in said
+
+
 def test_nothing_is_told_before_a_guess_and_what_is_told_is_what_the_ledger_decides(browser: Browser) -> None:
     (entry,) = [one for one in claims.load("controls") if one.id == "control-temperature-ovf"]
     decided = {piece.label: found.status for piece, found in zip(entry.evidence, entry.measured, strict=True)}

@@ -79,6 +79,13 @@ def test_the_target_is_met_with_as_few_pulses_as_are_said_to_be_enough(browser: 
         assert state(place)["reached"] is None and state(place)["sent"] == 0
 
 
+def test_words_say_how_close_is_reached_and_count_one_pulse_as_one(browser: Browser) -> None:
+    with moved(browser, PAGE, NAME) as place:
+        assert "Within 0.5 µS counts as reached" in place.inner_text()
+        press(place, "1 up")
+        assert "1 pulse sent" in place.locator(".moving-words").inner_text()
+
+
 def test_noise_of_a_pulse_is_that_share_of_the_range(browser: Browser) -> None:
     with moved(browser, PAGE, NAME) as place:
         place.get_by_label("cell", exact=True).select_option("linear")
