@@ -17,8 +17,8 @@ SETTLED = """async () => {
   if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
   for (const folded of document.querySelectorAll("details:is(.settings, .ablations)")) folded.open = true;
 }"""
-SERIOUS = """async ([where, rules]) => {
-  const found = await axe.run(where, {preload: false, resultTypes: ["violations"], ...rules});
+SERIOUS = """async (rules) => {
+  const found = await axe.run({preload: false, resultTypes: ["violations"], ...rules});
   return found.violations.filter((one) => ["serious", "critical"].includes(one.impact))
     .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).slice(0, 3).join(" · ")}`);
 }"""
@@ -55,16 +55,15 @@ def laid_out(page: Page) -> list[str]:
     return list(page.evaluate(LOOK))
 
 
-def barriers(page: Page, colours: str | None = "html") -> list[str]:
-    """What axe finds serious or critical on the page; of contrasts, light and dark, in ``colours``."""
+def barriers(page: Page, contrast: bool = True) -> list[str]:
+    """What axe finds serious or critical on the page; colours, light and dark, if asked."""
     page.add_style_tag(content="* { transition: none !important }")  # colours are what they will be
     page.evaluate(AXE_SCRIPT)
-    wrong = [
-        f"light: {one}"
-        for one in page.evaluate(SERIOUS, ["html", {"rules": {"color-contrast": {"enabled": False}}}])
-    ]
-    for theme in ("light", "dark") if colours else ():
+    rules: dict[str, dict[str, object]] = {"light": {"rules": {"color-contrast": {"enabled": contrast}}}}
+    if contrast:  # all else is the same in the dark
+        rules["dark"] = {"runOnly": ["color-contrast"]}
+    found = []
+    for theme, asked in rules.items():
         page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-        found = page.evaluate(SERIOUS, [colours, {"runOnly": ["color-contrast"]}])
-        wrong += [f"{theme}: {one}" for one in found]
-    return wrong
+        found += [f"{theme}: {one}" for one in page.evaluate(SERIOUS, asked)]
+    return found

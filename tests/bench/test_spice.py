@@ -6,16 +6,15 @@ where it is installed; which of the two it was is printed.
 """
 
 import re
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
 import torch
 from oracle import FLOWERS, FOLDER, GRID, IRIS, MEASURING, OPAMP, V0, read, solve
+from simulated import ARRAYS, STAGES, Rows, named, tensor
 from torch import nn
-from torch.nn import functional as F
 
 from cimlib import Hardware, fabricate, fresh, program, using
 from cimlib.arrays import BitSliced, Conductances, DoubleArray, SignedArray, SingleArray
@@ -28,55 +27,12 @@ from cimlib.networks import BiasRow, mlp
 
 RELATIVE = 1e-9  # what is asked of the equations: ≤ 1e-6
 SPAN = OPAMP.span
-ARRAYS = {
-    "pair": DoubleArray(),
-    "column": SingleArray(),
-    "constant-term": SingleArray(reference="constant-term"),
-}
-STAGES = {  # name in the netlist: the draws of its amplifiers (a pair's have two rows), its output by name
-    "pair": {"bp": ("converter", "positive"), "bn": ("converter", "negative"), "u": ("subtractor", "output")},
-    "column": {
-        "b": ("converter", "converter"),
-        "bref": ("reference", "reference"),
-        "u": ("subtractor", "output"),
-    },
-    "constant-term": {"u": ("converter", "output"), "br": ("reference", "reference")},
-}
-
-
-@pytest.fixture(scope="module")
-def live():
-    """Whether ngspice is there to be asked."""
-    found = shutil.which("ngspice") is not None
-    print("compared with ngspice itself" if found else "ngspice is not installed: committed values used")
-    return found
 
 
 @pytest.fixture(scope="module")
 def operating_point(live):
     """Gives the operating point of a circuit: of ngspice now, or the committed one without it."""
     return lambda name: solve(read(name)[0]) if live else read(name)[1]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The linear map of a layer whose rows are at ``x`` (1, m), in units of the span above V0."""
-
-    x: torch.Tensor
-
-    def __call__(self, weight, bias=None, x=None):
-        return F.linear(self.x if x is None else x, weight, bias)
-
-
-def tensor(values):
-    """float64 throughout."""
-    return torch.tensor(np.asarray(values, dtype=float))
-
-
-def named(layer, stage):
-    """Nodes of a stage, in order: of one amplifier, or one for each column."""
-    columns = range(np.shape(layer.conductance)[1])
-    return [stage] if stage in layer.amplifiers else [f"{stage}{j}" for j in columns]
 
 
 def opamp(layer, v0):

@@ -6,63 +6,22 @@ ngspice itself where it is installed; which of the two it was is printed.
 """
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
 import torch
 from oracle import FOLDER
-from torch.nn import functional as F
+from simulated import ARRAYS, STAGES, Rows, named, tensor
 from transients import CASES, cases, read, solve
 
-from cimlib.arrays import Conductances, DoubleArray, SingleArray
+from cimlib.arrays import Conductances
 from cimlib.bench import Amplifier, Clocks, Layer, Transient, two_phases, values_at, waveforms
 from cimlib.circuits import AutoZero, OpAmp
 
 TOLERANCE = 2e-5  # V, of which half is what leaks while both plates float; asked for are 1e-4
 SPAN = 0.35
-ARRAYS = {
-    "pair": DoubleArray(),
-    "column": SingleArray(),
-    "constant-term": SingleArray(reference="constant-term"),
-}
-STAGES = {  # names in the netlist: the draws of their amplifiers, and the signal that they give
-    "pair": {"bp": ("converter", "positive"), "bn": ("converter", "negative"), "u": ("subtractor", "output")},
-    "column": {
-        "b": ("converter", "converter"),
-        "bref": ("reference", "reference"),
-        "u": ("subtractor", "output"),
-    },
-    "constant-term": {"u": ("converter", "output"), "br": ("reference", "reference")},
-}
-
-
-@pytest.fixture(scope="module")
-def live():
-    """Whether ngspice is there to be asked."""
-    found = shutil.which("ngspice") is not None
-    print("compared with ngspice itself" if found else "ngspice is not installed: committed values used")
-    return found
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The linear map of a layer whose rows are at ``x`` (1, m), in units of the span above V_0."""
-
-    x: torch.Tensor
-
-    def __call__(self, weight, bias=None, x=None):
-        return F.linear(self.x if x is None else x, weight, bias)
-
-
-def tensor(values):
-    return torch.tensor(np.asarray(values, dtype=float))
-
-
-def named(layer, stage):
-    columns = range(np.shape(layer.conductance)[1])
-    return [stage] if stage in layer.amplifiers else [f"{stage}{j}" for j in columns]
 
 
 def auto_zero(layer, where, v0, farad, charge, leakage, clocks, **_):

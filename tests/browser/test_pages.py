@@ -11,8 +11,6 @@ LISTINGS = sorted(BOOK.glob("_modules/**/*.html"), key=lambda path: path.stat().
 REDIRECT = BOOK / "index.html"
 PAGES = sorted(set(BOOK.rglob("*.html")) - set(BOOK.glob("_*/**/*")) - {REDIRECT})
 FIRST, LIBRARY = 1_200_000, 300_000  # bytes: all that the first page asks for; a page of the library
-#: Pages whose header, contents and footer are looked at for their colours, too.
-WHOLE = ("intro", "scoreboard", "a_chip_is_a_seed")
 #: What a reader may type who looks for a chapter.
 WORDS = {
     "a_chip_is_a_seed": "seed",
@@ -60,8 +58,7 @@ def test_first_page_is_light_and_so_is_every_page_of_the_library(browser: Browse
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_page_is_whole_and_open_to_everyone(browser: Browser, path: Path, size: ViewportSize) -> None:
     with opened(browser, path, size) as (page, wrong):
-        colours = "html" if path.stem in WHOLE else "main"  # what is around is the same on every page
-        wrong += laid_out(page) + barriers(page, colours if size is DESK else None)  # as on a phone
+        wrong += laid_out(page) + barriers(page, contrast=size is DESK)  # a phone has the same colours
     assert not wrong, "\n".join(wrong)
 
 

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from sphinxed import made
 
 from companion.rendering.ebook import wellformed
 from companion.rendering.mathml import written
@@ -78,15 +77,7 @@ myst_enable_extensions = ["dollarmath"]
 project = author = copyright = "Somebody"
 """
     (source / "conf.py").write_text(settings, encoding="utf-8")
-    target = source.parent / "made"
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-d", source.parent / "read", "-b", "epub"]
-    ran = subprocess.run(
-        [*command, source, target],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert ran.returncode == 0, ran.stderr
+    target = made(source, "epub", source.parent / "made")
     return zipfile.ZipFile(target / "computing-in-memory-reproduced.epub")
 
 

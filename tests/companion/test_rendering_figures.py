@@ -1,9 +1,6 @@
 """A page must offer the version of a figure that suits its reader, and lose nothing of the figure by it."""
 
-import os
 import shutil
-import subprocess
-import sys
 from base64 import b64decode
 from copy import deepcopy
 from pathlib import Path
@@ -13,6 +10,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sphinxed import made
 
 from companion.pictures import VECTOR, VERSIONS, bundle
 from companion.plots import figure
@@ -53,19 +51,7 @@ def source(drawn, tmp_path_factory):
 def built(source: Path, builder: str) -> Path:
     """The folder into which Sphinx has built the book, warnings as errors."""
     settings = ["extensions=myst_nb,companion.rendering.figures", "nb_execution_mode=off", "numfig=1"]
-    options = [part for setting in settings for part in ("-D", setting)]
-    target = source.parent / builder
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-C", "-b", builder, *options, source, target]
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return target
+    return made(source, builder, source.parent / builder, settings)
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +121,10 @@ def test_for_the_printed_edition_a_figure_is_a_drawing_and_a_page_takes_it(sourc
     shutil.copytree(source, printed)
     notebook.cells[1].outputs[0].update(data={"image/png": first}, metadata={"image/png": others})
     nbformat.write(notebook, printed / "part" / "page.ipynb")
-    made = built(printed, "singlehtml")
-    page = BeautifulSoup((made / "index.html").read_text(encoding="utf-8"), "html.parser")
+    single = built(printed, "singlehtml")
+    page = BeautifulSoup((single / "index.html").read_text(encoding="utf-8"), "html.parser")
     (image,) = page.select("figure#fig-carried img")
-    assert image["alt"] == ALT and (made / image["src"]).read_bytes() == b64decode(others[VECTOR])
+    assert image["alt"] == ALT and (single / image["src"]).read_bytes() == b64decode(others[VECTOR])
 
 
 def test_what_is_not_html_has_the_first_version(source):

@@ -15,6 +15,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_notebook
 from ruamel.yaml import YAML
 from sphinx.application import Sphinx
+from sphinxed import made
 
 from companion.rendering import PARTS, launching
 
@@ -174,18 +175,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = "companion.rendering.launching,companion.rendering.notebooks"
     settings = [f"extensions=myst_nb,sphinx_book_theme,{parts}", "nb_execution_mode=off"]
     settings += ["html_theme=sphinx_book_theme", f"html_theme_options.repository_url={URL}.git/"]
-    options = [part for setting in settings for part in ("-D", setting)]
-    target = source.parent / "html"
-    ran = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-C", "-b", "html", *options, source, target],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return target
+    return made(source, "html", source.parent / "html", settings, strict=False)
 
 
 def links(page: Path) -> dict[str, str]:
